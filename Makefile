@@ -1,0 +1,49 @@
+# Two commands do everything on a machine with Python 3.11 and make: `make demo` and `make test`.
+
+PYTHON ?= python3.11
+VENV ?= .venv
+# PyPI's Linux wheel of torch is the multi-gigabyte CUDA build; this index has the CPU one. Any index, or empty.
+TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
+TORCH_VERSION ?= 2.13.0
+BIN := $(VENV)/bin
+
+.PHONY: help demo serve test lint format clean
+help:  ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+demo: $(VENV)/.local  ## an image and its prompts through the whole event path, with a picture to look at
+	@$(BIN)/sam3 demo
+
+serve: $(VENV)/.local  ## the same, but it stays up and prints commands to try
+	@$(BIN)/sam3 demo --keep
+
+test: $(VENV)/.test  ## lint, types, import floors and all tests
+	$(MAKE) --no-print-directory lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.test  ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove the virtual environment and what the demo wrote
+	rm -rf $(VENV) demo-out
+
+$(VENV)/.torch:
+	@echo "setting up $(VENV): torch $(TORCH_VERSION) (CPU) first, then the rest"
+	@$(PYTHON) -m venv $(VENV)
+	@TORCH_INDEX_URL="$(TORCH_INDEX_URL)" TORCH_VERSION="$(TORCH_VERSION)" tools/install_torch.sh $(BIN)/pip
+	@touch $@
+
+$(VENV)/.local: $(VENV)/.torch pyproject.toml
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[local]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.torch pyproject.toml
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@ $(VENV)/.local

@@ -1,0 +1,1 @@
+"""SAM 3 as an event-driven worker: images and phrases in, instances out."""

@@ -1,0 +1,1 @@
+"""Plain functions and frozen dataclasses: no I/O, no torch, no Flask."""

@@ -1,0 +1,248 @@
+"""What a caller asks for: prompts and options, read from a form or from a sidecar object."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from service.core import strict_json
+from service.errors import BadField, BadSidecar
+
+MAX_METADATA_BYTES = 8192
+MAX_METADATA_DEPTH = 32
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One phrase to look for, without surrounding whitespace; it is the label of its results."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to look and what to answer; ranges and meaning are in the contract's table of form fields."""
+
+    threshold: float = 0.5
+    mask_threshold: float = 0.5
+    max_instances: int = 200
+    return_masks: bool = False
+    return_contours: bool = False
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may ask for."""
+
+    max_prompts: int = 64
+    max_prompt_chars: int = 1000
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    """A whole request, prompts in the caller's order. `metadata` is the caller's own and only echoed back."""
+
+    prompts: tuple[Prompt, ...]
+    options: Options = Options()
+    metadata: dict[str, Any] | None = None
+
+
+class _OptionFields(BaseModel):
+    """The allowed values; each description completes the sentence "it must be …"."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+    threshold: Annotated[float, Field(ge=0, lt=1, description="a number from 0 to below 1")] = 0.5
+    mask_threshold: Annotated[float, Field(gt=0, lt=1, description="a number between 0 and 1")] = 0.5
+    max_instances: Annotated[int, Field(ge=1, le=1000, description="a whole number from 1 to 1000")] = 200
+    return_masks: Annotated[bool, Field(description="true or false")] = False
+    return_contours: Annotated[bool, Field(description="true or false")] = False
+
+
+_OPTION_NAMES = tuple(option.name for option in fields(Options))
+_FORM_FIELDS = ("prompts", *_OPTION_NAMES)
+_SIDECAR_FIELDS = ("prompts", "options", "metadata")
+_BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
+
+
+def parse_form(form: Mapping[str, Sequence[str]], limits: Limits = Limits()) -> PromptSet:
+    """Read the text fields of a multipart form, each with all its values in the order sent.
+
+    Raises BadField for an unknown field, a field other than `prompts` given twice, and a value not allowed.
+    """
+    for name, values in form.items():
+        if name not in _FORM_FIELDS:
+            known = ", ".join(("image (a file)", *_FORM_FIELDS))
+            raise BadField(_short(name), name, f"there is no such field, known are {known}")
+        if name != "prompts" and len(values) != 1:
+            raise BadField(name, list(values), "give it once")
+    prompts = _prompts(form.get("prompts", ()), limits)
+    options = _options({name: _from_text(name, form[name][0]) for name in _OPTION_NAMES if name in form})
+    return PromptSet(prompts, options)
+
+
+def parse_sidecar(name: str, data: bytes, limits: Limits = Limits()) -> PromptSet:
+    """Read the sidecar object `name`: JSON if it ends in `.json`, else one prompt a line, `#` comments.
+
+    JSON is a list of prompts or an object of `prompts`, `options` and `metadata` (at most 8 KiB).
+    Raises BadSidecar naming the object, the position in it and the reason.
+    """
+    try:
+        text = data.decode("utf-8-sig")
+        if name.endswith(".json"):
+            return _from_json(strict_json.loads(text), limits)
+        return _from_lines(text, limits)
+    except UnicodeDecodeError as error:
+        raise BadSidecar(f"{name}: not UTF-8 text (byte {error.start})") from None
+    except BadField as error:
+        raise BadSidecar(f"{name}: {error.detail}") from None
+    except ValueError as error:
+        raise BadSidecar(f"{name}: {error}") from None
+
+
+def canonical_prompts(prompts: Sequence[Prompt]) -> list[dict[str, Any]]:
+    """JSON-ready prompts as understood, for the request record and the job key."""
+    return [asdict(prompt) for prompt in prompts]
+
+
+def canonical_options(options: Options) -> dict[str, Any]:
+    """JSON-ready options that decide what is found, for the request record and the job key.
+
+    `return_masks` and `return_contours` choose what of it an answer shows and are left out: a stored result
+    always has both.
+    """
+    return {
+        "threshold": options.threshold,
+        "mask_threshold": options.mask_threshold,
+        "max_instances": options.max_instances,
+    }
+
+
+def _from_json(document: Any, limits: Limits) -> PromptSet:
+    if isinstance(document, list):
+        document = {"prompts": document}
+    if not isinstance(document, dict):
+        raise ValueError("must be a JSON list of prompts or a JSON object")
+    for key, value in document.items():
+        if key not in _SIDECAR_FIELDS:
+            raise BadField(_short(key), value, f"known are {', '.join(_SIDECAR_FIELDS)}")
+    prompts = document.get("prompts", [])
+    if not isinstance(prompts, list):
+        raise BadField("prompts", prompts, "it must be a list")
+    options = document.get("options", {})
+    if not isinstance(options, dict):
+        raise BadField("options", options, "it must be an object")
+    return PromptSet(_prompts(prompts, limits), _options(options), _metadata(document.get("metadata")))
+
+
+def _from_lines(text: str, limits: Limits) -> PromptSet:
+    lines = [(number, line.strip()) for number, line in enumerate(re.split(r"\r\n|\r|\n", text), start=1)]
+    lines = [(number, line) for number, line in lines if line and not line.startswith("#")]
+    _check_count(len(lines), limits)
+    return PromptSet(tuple(_prompt(f"line {number}", line, limits) for number, line in lines))
+
+
+def _prompts(values: Sequence[Any], limits: Limits) -> tuple[Prompt, ...]:
+    _check_count(len(values), limits)
+    return tuple(_prompt(f"prompts[{index}]", value, limits) for index, value in enumerate(values))
+
+
+def _check_count(count: int, limits: Limits) -> None:
+    if not 1 <= count <= limits.max_prompts:
+        raise BadField("prompts", f"{count} prompts", f"give 1 to {limits.max_prompts}")
+
+
+def _prompt(field: str, value: Any, limits: Limits) -> Prompt:
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        value = _json_prompt(field, value)
+    if isinstance(value, dict):
+        return Prompt(_text(field, _only_text(field, value), limits))
+    return Prompt(_text(field, value, limits))
+
+
+def _json_prompt(field: str, value: str) -> Any:
+    try:
+        return strict_json.loads(value)
+    except ValueError as error:
+        raise BadField(field, value, f"a prompt that begins with {{ must be a JSON object: {error}") from None
+
+
+def _only_text(field: str, value: dict[str, Any]) -> Any:
+    if set(value) != {"text"}:
+        raise BadField(field, value, 'a prompt object has "text" and nothing else (no exemplar boxes yet)')
+    return value["text"]
+
+
+def _text(field: str, value: Any, limits: Limits) -> str:
+    if not isinstance(value, str):
+        raise BadField(field, value, "a prompt must be text")
+    text = value.strip()
+    if len(text) > limits.max_prompt_chars:
+        raise BadField(field, text, f"a prompt has at most {limits.max_prompt_chars} characters")
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
+        raise BadField(field, text, "a prompt must be one line without control characters")
+    if not any(character.isprintable() and not character.isspace() for character in text):
+        raise BadField(field, value, "a prompt must not be empty")
+    return text
+
+
+def _options(values: Mapping[Any, Any]) -> Options:
+    try:
+        return Options(**_OptionFields.model_validate(dict(values)).model_dump())
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        name = str(problem["loc"][0])
+        raise BadField(_short(name), problem["input"], _allowed(name)) from None
+
+
+def _allowed(name: str) -> str:
+    if name in _OPTION_NAMES:
+        return f"it must be {_OptionFields.model_fields[name].description}"
+    return f"there is no such option, known are {', '.join(_OPTION_NAMES)}"
+
+
+def _from_text(name: str, text: str) -> float | int | bool:
+    """Turn the text of the form field `name` into the Python value that JSON would have brought."""
+    kind = _OptionFields.model_fields[name].annotation
+    text = text.strip()
+    if kind is bool and text.lower() in _BOOLEANS:
+        return _BOOLEANS[text.lower()]
+    if kind is int and _WHOLE.fullmatch(text):
+        return int(text)
+    if kind is float and _DECIMAL.fullmatch(text):
+        return float(text)
+    raise BadField(name, text, _allowed(name))
+
+
+def _metadata(value: Any) -> dict[str, Any] | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise BadField("metadata", value, "it must be an object")
+    _check_depth(value, MAX_METADATA_DEPTH)
+    try:
+        size = len(strict_json.canonical(value))
+    except ValueError as error:
+        raise BadField("metadata", value, str(error)) from None
+    if size > MAX_METADATA_BYTES:
+        raise BadField("metadata", f"{size} bytes", f"it has at most {MAX_METADATA_BYTES} bytes of JSON")
+    return value
+
+
+def _check_depth(value: Any, left: int) -> None:
+    if left == 0:
+        raise BadField("metadata", "its nesting", f"at most {MAX_METADATA_DEPTH} levels")
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for child in children:
+        _check_depth(child, left - 1)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 40 and name.isprintable() else repr(name[:40])

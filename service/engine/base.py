@@ -1,0 +1,62 @@
+"""The Engine protocol: what a SAM 3 implementation offers, and nothing about HTTP or buckets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.core.results import ModelInfo
+
+ImageT = TypeVar("ImageT")
+TextT = TypeVar("TextT")
+
+
+@dataclass(frozen=True)
+class Query(Generic[ImageT, TextT]):
+    """One prompt on one image.
+
+    `threshold`: a query's score must be greater. `limit`: only the best so many get masks at all.
+    """
+
+    image: ImageT
+    text: TextT
+    threshold: float
+    limit: int
+
+
+@dataclass(frozen=True)
+class Grounding:
+    """The N instances of one query, best first, on the host.
+
+    scores: (N,) float32 in [0, 1]. boxes: (N, 4) float32 xyxy in [0, 1] of the image.
+    mask_logits: (N, h, w) float32 at the model's own resolution; a pixel belongs to the mask where the
+    logit, resized to the image, is greater than the logit of the mask threshold.
+    """
+
+    scores: NDArray[np.float32]
+    boxes: NDArray[np.float32]
+    mask_logits: NDArray[np.float32]
+
+
+class Engine(Protocol[ImageT, TextT]):
+    """A SAM 3 model. Not thread-safe: one thread owns it (see batcher.py).
+
+    What `encode_image` and `encode_text` return means nothing to callers; it goes back into `ground`.
+    """
+
+    @property
+    def info(self) -> ModelInfo:
+        """Identity of the loaded checkpoint."""
+
+    def encode_image(self, images: Sequence[NDArray[np.uint8]]) -> list[ImageT]:
+        """Encode RGB images, each (H, W, 3) uint8 of any size, in one forward."""
+
+    def encode_text(self, texts: Sequence[str]) -> list[TextT]:
+        """Encode phrases in one forward."""
+
+    def ground(self, queries: Sequence[Query[ImageT, TextT]]) -> list[Grounding]:
+        """Find the instances of each query in one forward; images and texts may repeat and mix freely."""

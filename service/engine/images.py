@@ -1,0 +1,115 @@
+"""Bytes of an image file → the RGB pixels that a person sees, within limits that are checked before decoding."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from service.errors import NotAnImage, TooLarge, UnreadableImage
+
+# Our own limit is checked on the header, before any pixel is decoded; Pillow's would only warn at half of it.
+Image.MAX_IMAGE_PIXELS = None
+
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
+_DECODER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+)
+_WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+
+
+@dataclass(frozen=True)
+class ImageLimits:
+    """What may be decoded: `max_pixels` of width x height."""
+
+    max_pixels: int = 100_000_000
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """`rgb`: (H, W, 3) uint8, upright. `exif_orientation`: the tag (1..8) that was applied to make it so."""
+
+    rgb: NDArray[np.uint8]
+    exif_orientation: int
+
+
+def decode(data: bytes, limits: ImageLimits) -> DecodedImage:
+    """Decode the first frame, turned upright, transparency laid over white.
+
+    Raises NotAnImage when no decoder knows the bytes, TooLarge when the header announces more pixels than
+    allowed, UnreadableImage when decoding fails.
+    """
+    with _open(data) as image:
+        _check_size(image, limits)
+        try:
+            image.load()
+            orientation = _orientation(image)
+            rgb = _to_rgb(ImageOps.exif_transpose(image))
+        except _DECODER_ERRORS as error:
+            raise UnreadableImage(f"image: the {image.format} data cannot be decoded ({error})") from error
+    return DecodedImage(np.asarray(rgb), orientation)
+
+
+def _open(data: bytes) -> Image.Image:
+    if not data:
+        raise NotAnImage("image: the file is empty")
+    try:
+        return Image.open(io.BytesIO(data), formats=_available_formats())
+    except UnidentifiedImageError as error:
+        allowed = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC"
+        raise NotAnImage(f"image: the {len(data)} bytes are not {allowed}") from error
+    except _DECODER_ERRORS as error:
+        raise UnreadableImage(f"image: the header cannot be read ({error})") from error
+
+
+def _available_formats() -> list[str]:
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
+def _check_size(image: Image.Image, limits: ImageLimits) -> None:
+    if image.width * image.height > limits.max_pixels:
+        raise TooLarge(
+            f"image: {image.width} x {image.height} = {image.width * image.height} pixels; "
+            f"at most {limits.max_pixels} are allowed (MAX_PIXELS)"
+        )
+
+
+def _orientation(image: Image.Image) -> int:
+    value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in _WIDE_MODES:
+        return Image.fromarray(_narrow(image)).convert("RGB")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _narrow(image: Image.Image) -> NDArray[np.uint8]:
+    """Wide grey values → 8 bit: a PNG as a viewer shows it, measured data (TIFF) from its 1st to 99th percentile."""
+    values = np.asarray(image, dtype=np.float64)
+    finite = values[np.isfinite(values)]
+    if image.format == "PNG" or not finite.size:
+        low, high = 0.0, 65535.0
+    else:
+        low, high = (float(v) for v in np.percentile(finite, (1, 99)))
+    scaled = (np.nan_to_num(values, nan=low, posinf=high, neginf=low) - low) / max(high - low, 1e-12)
+    return (np.clip(scaled, 0, 1) * 255 + 0.5).astype(np.uint8)

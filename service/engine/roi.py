@@ -1,0 +1,64 @@
+"""`torchvision.ops.roi_align` in pure torch, so that SAM 3's exemplar boxes work where torchvision is not installed.
+
+Follows torchvision's CPU kernel with its defaults `aligned=False, sampling_ratio=-1`
+(https://github.com/pytorch/vision/blob/main/torchvision/csrc/ops/cpu/roi_align_kernel.cpp). Bilinear sampling is separable,
+so each box needs one small matrix per axis instead of a gather per sample.
+"""
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor
+from transformers.models.sam3 import modeling_sam3
+
+
+def _sample_positions(low: Tensor, length: Tensor, output_size: int) -> tuple[Tensor, Tensor]:
+    """Positions (n, out, most) in feature cells at which each bin is sampled, and which of them (n, 1, most) are in use.
+
+    A bin of a box that is `length` cells long takes ceil(length / output_size) samples; boxes with fewer samples than the
+    longest one leave the rest unused.
+    """
+    per_bin = torch.ceil(length / output_size)
+    sample = torch.arange(int(per_bin.max()), device=low.device)
+    bin_index = torch.arange(output_size, device=low.device)
+    within_bin = (sample[None, None] + 0.5) / per_bin[:, None, None]
+    positions = low[:, None, None] + (bin_index[None, :, None] + within_bin) * (length / output_size)[:, None, None]
+    return positions, sample[None, None] < per_bin[:, None, None]
+
+
+def _axis_weights(low: Tensor, high: Tensor, cells: int, output_size: int) -> Tensor:
+    """Weights (n, out, cells) that average one axis of the features into bins; samples beyond the border by a cell count 0."""
+    length = (high - low).clamp(min=1.0)
+    positions, used = _sample_positions(low, length, output_size)
+    counted = used & (positions >= -1) & (positions <= cells)
+    positions = positions.clamp(0, cells - 1)
+    distance = (positions[..., None] - torch.arange(cells, device=low.device)).abs()
+    weights = (1 - distance).clamp(min=0) * counted[..., None]
+    return weights.sum(2) / used.sum(2)[..., None]
+
+
+def roi_align(features: Tensor, boxes: Sequence[Tensor], output_size: int) -> Tensor:
+    """Average-pool each box of each image into a square grid of bins, with bilinear sampling.
+
+    `features` is (N, C, H, W); `boxes` holds one (n_i, 4) tensor of x0, y0, x1, y1 in feature cells for each image. Returns
+    (sum of n_i, C, output_size, output_size) in the dtype of the features, differentiable in the features; equals
+    torchvision within 1e-5 in float32.
+    """
+    counts = torch.tensor([len(image_boxes) for image_boxes in boxes], device=features.device)
+    owner = torch.repeat_interleave(torch.arange(len(boxes), device=features.device), counts)
+    if not len(owner):
+        return features.new_zeros(0, features.shape[1], output_size, output_size)
+    x0, y0, x1, y1 = torch.cat(list(boxes)).float().unbind(-1)
+    across = _axis_weights(x0, x1, features.shape[3], output_size).to(features.dtype)
+    down = _axis_weights(y0, y1, features.shape[2], output_size).to(features.dtype)
+    return torch.einsum("nyh,nchw,nxw->ncyx", down, features[owner], across)
+
+
+def install_roi_align() -> None:
+    """Give transformers' SAM 3 this `roi_align` if torchvision, which it would call, is not installed.
+
+    `modeling_sam3` imports torchvision into its globals only when it finds it, and looks the name up at each call.
+    """
+    if not hasattr(modeling_sam3, "torchvision"):
+        modeling_sam3.torchvision = SimpleNamespace(ops=SimpleNamespace(roi_align=roi_align))  # type: ignore[attr-defined]

@@ -1,0 +1,67 @@
+"""Decode → model → instances: the one call that both doors use."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from service.core.masks import crop_masks
+from service.core.prompts import Options, PromptSet
+from service.core.results import ImageInfo, Instance, ModelInfo, PromptResult, Segmentation
+from service.engine.base import Grounding
+from service.engine.batcher import ModelThread, State, Task
+from service.engine.images import ImageLimits, decode
+
+
+class Segmenter:
+    """Finds every instance of each phrase in an encoded image; blocks the calling thread, never the model's."""
+
+    def __init__(self, model: ModelThread, limits: ImageLimits) -> None:
+        self._model = model
+        self._limits = limits
+
+    @property
+    def state(self) -> State:
+        """The model's phase now."""
+        return self._model.state
+
+    @property
+    def info(self) -> ModelInfo:
+        """Identity of the loaded checkpoint; NotReady before there is one."""
+        return self._model.info
+
+    def segment(self, data: bytes, prompt_set: PromptSet) -> Segmentation:
+        """Segment the image file `data`; raises the ServiceError that names what is wrong with it or with us."""
+        timing: dict[str, float] = {}
+        with _timed(timing, "decode"):
+            image = decode(data, self._limits)
+        options = prompt_set.options
+        texts = tuple(prompt.text for prompt in prompt_set.prompts)
+        answer = self._model.submit(Task(image.rgb, texts, options.threshold, options.max_instances)).result()
+        timing |= {
+            "queue": answer.queue_ms,
+            "encode_image": answer.encode_image_ms,
+            "ground": answer.ground_ms,
+        }
+        size_hw = (image.rgb.shape[0], image.rgb.shape[1])
+        with _timed(timing, "postprocess"):
+            pairs = zip(texts, answer.groundings, strict=True)
+            results = tuple(PromptResult(text, _instances(found, size_hw, options)) for text, found in pairs)
+        info = ImageInfo(width=size_hw[1], height=size_hw[0], exif_orientation=image.exif_orientation)
+        return Segmentation(info, self._model.info, results, timing)
+
+
+def _instances(found: Grounding, size_hw: tuple[int, int], options: Options) -> tuple[Instance, ...]:
+    height, width = size_hw
+    boxes = (found.boxes * (width, height, width, height)).tolist()
+    masks = crop_masks(found.mask_logits, size_hw, options.mask_threshold)
+    rows = zip(found.scores.tolist(), boxes, masks, strict=True)
+    return tuple(Instance(score, (x0, y0, x1, y1), mask) for score, (x0, y0, x1, y1), mask in rows)
+
+
+@contextmanager
+def _timed(timing: dict[str, float], name: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    timing[name] = round((time.perf_counter() - start) * 1000, 1)

@@ -1,0 +1,110 @@
+"""Every failure the service knows, named once: its stable code, HTTP status and whether a retry can help.
+
+The HTTP door renders them as RFC 9457 problems, the event door decides by `retryable` between an error
+document (the input is at fault) and redelivery (we are).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ServiceError(Exception):
+    """A failure with a stable `code`, an HTTP `status` and a `detail` that is safe to show to the caller."""
+
+    code: ClassVar[str] = "internal"
+    title: ClassVar[str] = "Internal error"
+    status: ClassVar[int] = 500
+    retryable: ClassVar[bool] = False
+    retry_after_s: ClassVar[int | None] = None
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class BadField(ServiceError):
+    """A form field, option or sidecar value that is not allowed; `detail` names field, value and what is."""
+
+    code, title, status = "bad_field", "A field is not valid", 400
+
+    def __init__(self, field: str, value: object, allowed: str) -> None:
+        super().__init__(f"{field}: {_shown(value)} is not allowed; {allowed}")
+        self.field = field
+
+
+class BadSidecar(ServiceError):
+    """A prompt source (sidecar, metadata, folder prompts) that cannot be understood."""
+
+    code, title, status = "bad_sidecar", "The prompts cannot be read", 400
+
+
+class NotAnImage(ServiceError):
+    """The bytes are no image format that the service decodes."""
+
+    code, title, status = "not_an_image", "Not an image", 415
+
+
+class UnreadableImage(ServiceError):
+    """The bytes begin like an image, but decoding fails (truncated, corrupt)."""
+
+    code, title, status = "unreadable_image", "The image cannot be decoded", 422
+
+
+class TooLarge(ServiceError):
+    """Body, pixel count or answer is over its limit."""
+
+    code, title, status = "too_large", "Over a size limit", 413
+
+
+class NotFound(ServiceError):
+    """The named object does not exist."""
+
+    code, title, status = "not_found", "Not found", 404
+
+
+class NameTooLong(ServiceError):
+    """The input's name leaves no room for the output's: Cloud Storage allows 1024 bytes of UTF-8."""
+
+    code, title, status = "name_too_long", "The object name is too long", 400
+
+
+class BadEnvelope(ServiceError):
+    """A push that is no Pub/Sub envelope or carries no event that the service knows."""
+
+    code, title, status = "bad_envelope", "The event cannot be understood", 400
+
+
+class QueueFull(ServiceError):
+    """More work is waiting than the queue holds."""
+
+    code, title, status, retryable, retry_after_s = "queue_full", "Too many requests", 429, True, 2
+
+
+class NotReady(ServiceError):
+    """The model is still loading."""
+
+    code, title, status, retryable, retry_after_s = "loading", "The model is loading", 503, True, 5
+
+
+class CloudUnavailable(ServiceError):
+    """Cloud Storage or Pub/Sub does not answer, or refuses us: the event is kept and tried again."""
+
+    code, title, status, retryable, retry_after_s = "cloud_unavailable", "Storage or Pub/Sub trouble", 503, True, 10
+
+
+class PreconditionFailed(ServiceError):
+    """The object is not at the generation that the write expected: somebody else was faster."""
+
+    code, title, status, retryable = "precondition_failed", "Changed meanwhile", 409, True
+
+
+class ModelUnavailable(ServiceError):
+    """A checkpoint that cannot be loaded; one line that says what to do."""
+
+    code, title, status = "model_unavailable", "The model cannot be loaded", 503
+
+
+def _shown(value: object, limit: int = 80) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"

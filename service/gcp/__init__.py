@@ -1,0 +1,1 @@
+"""Thin adapters over Google's clients: generations and preconditions, no policy."""

@@ -1,0 +1,152 @@
+"""Cloud Storage with generations and preconditions, and without policy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import requests
+from google.api_core import exceptions as api
+from google.auth.exceptions import GoogleAuthError
+from google.cloud import storage
+from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
+from google.cloud.storage.retry import DEFAULT_RETRY
+from requests.adapters import HTTPAdapter
+
+from service.errors import CloudUnavailable, NotFound, PreconditionFailed
+
+_TIMEOUT_S = (10.0, 60.0)  # connect, read
+_RETRY = DEFAULT_RETRY.with_timeout(90.0)
+_FIELDS = "items(name,generation,metadata,contentType,size,crc32c),nextPageToken"
+_TROUBLE = (
+    api.GoogleAPIError,
+    GoogleAuthError,
+    requests.RequestException,
+    InvalidResponse,
+    DataCorruption,
+    OSError,
+)
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """A live object as Cloud Storage describes it; `crc32c` is base64, `size` is in bytes."""
+
+    name: str
+    generation: int
+    size: int
+    content_type: str | None = None
+    crc32c: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+class ObjectStore:
+    """The calls that the service makes. Every method raises CloudUnavailable when Google does not answer or refuses."""
+
+    def __init__(self, client: storage.Client) -> None:
+        self._client = client
+
+    def stat(self, bucket: str, name: str) -> ObjectInfo | None:
+        """Describe the live object, or None when there is none."""
+        try:
+            with _translated(f"look at gs://{bucket}/{name}"):
+                blob = self._client.bucket(bucket).blob(name)
+                blob.reload(timeout=_TIMEOUT_S, retry=_RETRY)
+        except NotFound:
+            return None
+        return _info(blob)
+
+    def read(self, bucket: str, name: str, generation: int) -> bytes:
+        """Return the bytes of exactly that generation; NotFound when it is no longer there."""
+        with _translated(f"read gs://{bucket}/{name}"):
+            blob = self._client.bucket(bucket).blob(name, generation=generation)
+            data: bytes = blob.download_as_bytes(timeout=_TIMEOUT_S, retry=_RETRY)
+        return data
+
+    def list(self, bucket: str, prefix: str) -> list[ObjectInfo]:
+        """Describe every live object whose name begins with `prefix`."""
+        with _translated(f"list gs://{bucket}/{prefix}", missing_bucket=True):
+            blobs = self._client.list_blobs(bucket, prefix=prefix, fields=_FIELDS, timeout=_TIMEOUT_S, retry=_RETRY)
+            return [_info(blob) for blob in blobs]
+
+    def write_json(
+        self, bucket: str, name: str, document: bytes, *, if_generation: int, metadata: Mapping[str, str]
+    ) -> int:
+        """Write over exactly that generation (0: only a new object) and return the new one, else PreconditionFailed."""
+        with _translated(f"write gs://{bucket}/{name}", missing_bucket=True):
+            blob = self._client.bucket(bucket).blob(name)
+            blob.metadata = dict(metadata)
+            blob.upload_from_string(
+                document,
+                content_type="application/json",
+                if_generation_match=if_generation,
+                timeout=_TIMEOUT_S,
+                retry=_RETRY,
+            )
+        return int(blob.generation)
+
+    def delete(self, bucket: str, name: str, generation: int) -> None:
+        """Delete that generation if it is still the live one; one that is gone or newer is left as it is."""
+        try:
+            with _translated(f"delete gs://{bucket}/{name}"):
+                self._client.bucket(bucket).blob(name).delete(
+                    if_generation_match=generation, timeout=_TIMEOUT_S, retry=_RETRY
+                )
+        except (NotFound, PreconditionFailed):
+            return
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+
+def connect(connections: int) -> ObjectStore:
+    """Open a store with the ambient credentials that keeps up to so many connections for its threads."""
+    client = storage.Client()
+    adapter = HTTPAdapter(pool_maxsize=connections)
+    for scheme in ("https://", "http://"):
+        client._http.mount(scheme, adapter)
+    return ObjectStore(client)
+
+
+class _Described(Protocol):
+    name: str
+    generation: Any
+    size: Any
+    content_type: str | None
+    crc32c: str | None
+    metadata: Mapping[str, str] | None
+
+
+def _info(blob: _Described) -> ObjectInfo:
+    return ObjectInfo(
+        name=blob.name,
+        generation=int(blob.generation),
+        size=int(blob.size or 0),
+        content_type=blob.content_type,
+        crc32c=blob.crc32c,
+        metadata=blob.metadata or {},
+    )
+
+
+@contextmanager
+def _translated(action: str, *, missing_bucket: bool = False) -> Iterator[None]:
+    """Turn Google's exceptions into ours; with `missing_bucket` a 404 means a broken setup, not an absent object."""
+    try:
+        yield
+    except api.NotFound as error:
+        if missing_bucket:
+            raise CloudUnavailable(f"cannot {action}: there is no such bucket") from error
+        raise NotFound(f"cannot {action}: it does not exist") from error
+    except api.PreconditionFailed as error:
+        raise PreconditionFailed(f"cannot {action}: it has changed meanwhile") from error
+    except _TROUBLE as error:
+        raise CloudUnavailable(f"cannot {action}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """The class and status only: the text may quote tokens or signed addresses."""
+    status = getattr(error, "code", None)
+    return f"{type(error).__name__} {int(status)}" if isinstance(status, int) else type(error).__name__

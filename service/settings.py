@@ -1,0 +1,182 @@
+"""Every setting of the service: one table of name, type, default and meaning, read from the environment once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
+
+_MIB = 1024 * 1024
+_ALIASES = {"HF_TOKEN": ("HUGGINGFACE_HUB_TOKEN",)}
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
+
+TopicName = Annotated[str, Field(pattern=r"^projects/[^/]+/topics/[^/]+$")]
+_TOPIC = "projects/PROJECT/topics/TOPIC"
+
+
+class BadSetting(Exception):
+    """A setting that stops the start; its text is one line naming the variable, the value and what is allowed."""
+
+
+def _row(default: Any, meaning: str, allowed: str = "", **limits: int) -> Any:  # noqa: ANN401 - what Field returns
+    extra = {"allowed": allowed or _span(**limits)}
+    return Field(default=default, description=meaning, json_schema_extra=extra, **limits)  # type: ignore[arg-type]
+
+
+def _span(ge: int | None = None, le: int | None = None) -> str:
+    return f"a whole number from {ge}" + ("" if le is None else f" to {le}")
+
+
+class Settings(BaseModel):
+    """What the environment asks for. A field `name` is the variable `NAME`; an empty variable counts as unset."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    hf_token: SecretStr | None = _row(
+        None, "Hugging Face token for the gated checkpoint (`HUGGINGFACE_HUB_TOKEN` works too)", "a token"
+    )
+    sam3_model: str = _row(
+        "facebook/sam3",
+        "Checkpoint: a Hugging Face repository, a local folder, or `embedded` (a tiny model that ships with the code)",
+        "a repository, a folder or embedded",
+    )
+    sam3_revision: str | None = _row(
+        None, "Commit, tag or branch that pins a Hugging Face checkpoint", "a commit, tag or branch"
+    )
+    sam3_device: Literal["auto", "cuda", "cpu"] = _row(
+        "auto", "Where the model runs; `auto` takes a GPU when there is one", "auto, cuda or cpu"
+    )
+    sam3_dtype: Literal["auto", "float32", "bfloat16", "float16"] = _row(
+        "auto",
+        "Precision; `auto` is float32 on a CPU and bfloat16 or float16 on a GPU",
+        "auto, float32, bfloat16 or float16",
+    )
+    sam3_prompt_batch: int = _row(0, "Prompts that share one forward; 0 chooses 8 on a GPU and 4 on a CPU", ge=0, le=64)
+    torch_num_threads: int = _row(0, "CPU threads of torch; 0 leaves the choice to torch", ge=0, le=1024)
+
+    port: int = _row(8080, "Port of the HTTP server", ge=1, le=65535)
+    web_threads: int = _row(
+        32, "Requests handled at a time; keep it a few above the platform's concurrency", ge=2, le=1000
+    )
+    queue_size: int = _row(16, "Requests that wait for the model or run; one more is answered 429", ge=1, le=1000)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _row(
+        "INFO", "Least severity that is logged", "DEBUG, INFO, WARNING or ERROR"
+    )
+
+    max_prompts: int = _row(64, "Prompts in one request or sidecar", ge=1, le=1000)
+    max_prompt_chars: int = _row(1000, "Characters in one prompt", ge=1, le=100_000)
+    max_pixels: int = _row(100_000_000, "Width × height of an image", ge=1, le=1_000_000_000)
+    max_body_bytes: int = _row(32 * _MIB, "Bytes of a request; Cloud Run itself refuses more than 32 MiB", ge=1024)
+    max_total_instances: int = _row(1000, "Instances in the answer of `/segment`, over all prompts", ge=1)
+    max_response_bytes: int = _row(28 * _MIB, "Bytes of the answer of `/segment`", ge=1024)
+    max_object_bytes: int = _row(64 * _MIB, "Bytes of an image in a bucket", ge=1024)
+    max_sidecar_bytes: int = _row(_MIB, "Bytes of a sidecar", ge=64)
+
+    input_buckets: tuple[str, ...] = _row(
+        (), "Buckets whose uploads are segmented; none turns events off", "bucket names, separated by commas"
+    )
+    input_prefix: str = _row("", "Only objects whose name begins so", "the beginning of an object name")
+    output_bucket: str | None = _row(None, "Bucket of the results; needed with `INPUT_BUCKETS`", "a bucket name")
+    output_prefix: str = _row(
+        "",
+        "Beginning of a result's name; `{bucket}` in it becomes the input bucket",
+        "the beginning of an object name",
+    )
+    results_topic: TopicName | None = _row(None, "Topic of the results messages; unset: no messages", _TOPIC)
+    dead_letter_topic: TopicName | None = _row(
+        None, "Topic for events that cannot be read; unset: they are answered 400", _TOPIC
+    )
+    event_wait_s: int = _row(
+        240, "Seconds that an event may wait for its turn; keep it below the ack deadline", ge=0, le=600
+    )
+
+    @classmethod
+    def from_environment(cls, env: Mapping[str, str]) -> Settings:
+        """Read the settings; BadSetting names the first variable that is wrong, and never shows a token."""
+        found = {field: _lookup(env, field.upper()) for field in cls.model_fields}
+        try:
+            return cls.model_validate({field: value for field, value in found.items() if value})
+        except ValidationError as error:
+            raise BadSetting(_explain(error, found)) from None
+
+    @field_validator("input_buckets", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("input_buckets", "output_bucket")
+    @classmethod
+    def _named_like_buckets(cls, value: tuple[str, ...] | str | None) -> tuple[str, ...] | str | None:
+        for name in (value,) if isinstance(value, str) else value or ():
+            if not _BUCKET.fullmatch(name):
+                raise ValueError(f"{name!r} is no bucket name (write it without gs:// and without a slash)")
+        return value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _any_case(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _outputs_have_a_place(self) -> Settings:
+        if self.input_buckets and not self.output_bucket:
+            raise ValueError("OUTPUT_BUCKET: '' is not allowed with INPUT_BUCKETS; allowed: a bucket name")
+        if len(self.input_buckets) > 1 and "{bucket}" not in self.output_prefix:
+            raise _bad_prefix(self.output_prefix, "a prefix with {bucket} in it, as there are several INPUT_BUCKETS")
+        return self
+
+    @model_validator(mode="after")
+    def _outputs_are_no_inputs(self) -> Settings:
+        """Everything under the output prefix is ignored as input, so it must leave room for inputs."""
+        if self.output_bucket not in self.input_buckets:
+            return self
+        for bucket in self.input_buckets:
+            prefix = self.output_prefix.replace("{bucket}", bucket)
+            if self.input_prefix.startswith(prefix):
+                raise _bad_prefix(
+                    self.output_prefix,
+                    "a prefix such as results/ that INPUT_PREFIX does not begin with, as OUTPUT_BUCKET is an input bucket",
+                )
+        return self
+
+
+def _bad_prefix(value: str, allowed: str) -> ValueError:
+    return ValueError(f"OUTPUT_PREFIX: {value!r} is not allowed; allowed: {allowed}")
+
+
+def _lookup(env: Mapping[str, str], name: str) -> str:
+    values = (env.get(each, "").strip() for each in (name, *_ALIASES.get(name, ())))
+    return next((value for value in values if value), "")
+
+
+def _explain(error: ValidationError, found: Mapping[str, str]) -> str:
+    first = error.errors()[0]
+    if not first["loc"]:
+        return str(first["ctx"]["error"])
+    field = str(first["loc"][0])
+    info = Settings.model_fields[field]
+    shown = "a value" if info.annotation == SecretStr | None else repr(found[field])
+    reason = f"; {first['ctx']['error']}" if first["type"] == "value_error" else ""
+    return f"{field.upper()}: {shown} is not allowed; allowed: {_allowed(info)}{reason}"
+
+
+def _allowed(info: FieldInfo) -> str:
+    extra = info.json_schema_extra
+    assert isinstance(extra, dict)
+    return str(extra["allowed"])
+
+
+def settings_table() -> str:
+    """The Markdown table of every setting, as docs/settings.md shows it."""
+    rows = [
+        f"| `{name.upper()}` | {_allowed(info)} | {_shown(info.default)} | {info.description} |"
+        for name, info in Settings.model_fields.items()
+    ]
+    return "\n".join(["| variable | allowed | default | meaning |", "|---|---|---|---|", *rows]) + "\n"
+
+
+def _shown(default: object) -> str:
+    return "–" if default in (None, "", ()) else f"`{default}`"

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from service.engine import sam3
+from service.engine.base import Grounding, Query
+from service.engine.roi import install_roi_align
+from service.engine.sam3 import Sam3Engine
+from service.engine.weights import EMBEDDED, Checkpoint
+from service.errors import ModelUnavailable
+
+PHRASES = ["cat", "red circle", "the dogs", "fruit", "qwxz"]
+
+
+def queries(engine: Sam3Engine, image: NDArray[np.uint8], threshold: float = 0.5, limit: int = 100) -> list[sam3.Sam3Query]:
+    [encoded] = engine.encode_image([image])
+    return [Query(encoded, text, threshold, limit) for text in engine.encode_text(PHRASES)]
+
+
+@torch.inference_mode()
+def test_text_only_equals_grounding_beside_a_padded_box(engine: Sam3Engine, scene: NDArray[np.uint8]) -> None:
+    """Upstream always appends the CLS token; transformers does so only beside a box, be it padding (label -10)."""
+    install_roi_align()
+    asked = queries(engine, scene)
+    count = len(asked)
+    vision = sam3._stack_images([query.image for query in asked])
+    text, mask = engine._prompt(asked)
+    ours = engine._model(vision_embeds=vision, text_embeds=BaseModelOutputWithPooling(pooler_output=text), attention_mask=mask)
+    plain_text = torch.cat([query.text.tokens for query in asked])
+    theirs = engine._model(
+        vision_embeds=vision,
+        text_embeds=BaseModelOutputWithPooling(pooler_output=plain_text),
+        attention_mask=torch.cat([query.text.mask for query in asked]),
+        input_boxes=torch.zeros(count, 1, 4),
+        input_boxes_labels=torch.full((count, 1), -10),
+    )
+    for name in ("pred_logits", "pred_boxes", "pred_masks", "presence_logits"):
+        torch.testing.assert_close(getattr(ours, name), getattr(theirs, name), rtol=1e-5, atol=1e-5)
+
+
+def test_a_batch_of_images_and_phrases_equals_one_by_one(engine: Sam3Engine, scene: NDArray[np.uint8]) -> None:
+    images = [scene, np.ascontiguousarray(scene[:, ::-1]), scene[: scene.shape[0] // 2]]
+    encoded = engine.encode_image(images)
+    texts = engine.encode_text(PHRASES)
+    ragged = [Query(encoded[i], texts[j], 0.0, 100) for i, j in ((0, 0), (2, 1), (1, 0), (0, 3), (2, 4))]
+    together = engine.ground(ragged)
+    for (i, j), answer in zip(((0, 0), (2, 1), (1, 0), (0, 3), (2, 4)), together, strict=True):
+        [image] = engine.encode_image([images[i]])
+        [text] = engine.encode_text([PHRASES[j]])
+        [alone] = engine.ground([Query(image, text, 0.0, 100)])
+        assert_same(answer, alone)
+
+
+def assert_same(one: Grounding, other: Grounding) -> None:
+    np.testing.assert_allclose(one.scores, other.scores, atol=1e-5)
+    np.testing.assert_allclose(one.boxes, other.boxes, atol=1e-4)
+    np.testing.assert_allclose(one.mask_logits, other.mask_logits, atol=1e-2)
+
+
+def test_keeps_the_best_above_the_threshold(engine: Sam3Engine, scene: NDArray[np.uint8]) -> None:
+    everything = engine.ground(queries(engine, scene, threshold=0.0))
+    some = engine.ground(queries(engine, scene, threshold=0.3, limit=2))
+    for full, kept in zip(everything, some, strict=True):
+        assert np.all(np.diff(full.scores) <= 0)
+        expected = full.scores[full.scores > 0.3][:2]
+        np.testing.assert_array_equal(kept.scores, expected)
+        np.testing.assert_array_equal(kept.mask_logits, full.mask_logits[: len(expected)])
+        assert kept.boxes.dtype == kept.mask_logits.dtype == np.float32
+
+
+def test_encodes_any_shape_of_image(engine: Sam3Engine) -> None:
+    for height, width in ((1, 1), (1, 3000), (700, 3), (168, 168)):
+        [image] = engine.encode_image([np.full((height, width, 3), 200, np.uint8)])
+        assert image.cls_token.shape[:2] == (1, 1)
+        assert all(torch.isfinite(level).all() for level in image.levels)
+
+
+def test_a_phrase_beyond_the_context_is_cut_not_refused(engine: Sam3Engine) -> None:
+    [long, _short] = engine.encode_text(["cat " * 500, "cat"])
+    assert long.tokens.shape == (1, 32, long.tokens.shape[2])
+    assert int(long.mask.sum()) == 32
+
+
+def drop_one(weights: dict[str, torch.Tensor]) -> None:
+    del weights["detr_decoder.box_head.layer3.weight"]
+
+
+def add_one(weights: dict[str, torch.Tensor]) -> None:
+    weights["detr_decoder.not_a_layer.weight"] = torch.zeros(2, 2)
+
+
+def reshape_one(weights: dict[str, torch.Tensor]) -> None:
+    weights["text_projection.bias"] = torch.zeros(7)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (drop_one, "1 missing weights (detr_decoder.box_head.layer3.weight)"),
+        (add_one, "1 unexpected weights (detr_decoder.not_a_layer.weight)"),
+        (reshape_one, "text_projection.bias"),
+    ],
+)
+def test_refuses_a_checkpoint_that_does_not_fit(
+    tmp_path: Path, damage: Callable[[dict[str, torch.Tensor]], None], message: str
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(EMBEDDED, folder)
+    weights = load_file(folder / "model.safetensors")
+    damage(weights)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelUnavailable) as caught:
+        sam3.load(Checkpoint(folder, "broken", "0"), torch.device("cpu"), torch.float32)
+    assert message in caught.value.detail
+    assert "\n" not in caught.value.detail
+
+
+def test_refuses_a_truncated_weight_file(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(EMBEDDED, folder)
+    data = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(data[: len(data) // 2])
+    with pytest.raises(ModelUnavailable, match="broken"):
+        sam3.load(Checkpoint(folder, "broken", "0"), torch.device("cpu"), torch.float32)
+
+
+def test_half_precision_agrees_with_full(engine: Sam3Engine, scene: NDArray[np.uint8]) -> None:
+    half = sam3.load(Checkpoint(EMBEDDED, "embedded", "0"), torch.device("cpu"), torch.bfloat16)
+    assert half.info.dtype == "bfloat16"
+    full_scores = [g.scores[:1] for g in engine.ground(queries(engine, scene, threshold=0.0))]
+    half_scores = [g.scores[:1] for g in half.ground(queries(half, scene, threshold=0.0))]
+    np.testing.assert_allclose(np.concatenate(half_scores), np.concatenate(full_scores), atol=0.15)

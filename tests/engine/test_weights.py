@@ -1,0 +1,180 @@
+"""The hub's answers come over the wire, from a small server that speaks the hub's protocol."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from service.engine.weights import EMBEDDED, Source, fingerprint, resolve
+from service.errors import ModelUnavailable
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+RESOLVE = """
+import sys
+from service.engine.weights import Source, resolve
+from service.errors import ModelUnavailable
+try:
+    found = resolve(Source("acme/tiny-sam3", sys.argv[1] or None, sys.argv[2] or None))
+    print(found.id, found.revision, sorted(p.name for p in found.folder.iterdir()))
+except ModelUnavailable as error:
+    print(error.detail)
+"""
+
+
+class Hub(BaseHTTPRequestHandler):
+    """The three endpoints of huggingface.co that a snapshot download uses, for one gated repository."""
+
+    protocol_version = "HTTP/1.1"
+    files: ClassVar[dict[str, Path]] = {path.name: path for path in EMBEDDED.iterdir() if path.is_file()}
+
+    def do_GET(self) -> None:
+        self.answer(send_body=True)
+
+    def do_HEAD(self) -> None:
+        self.answer(send_body=False)
+
+    def answer(self, *, send_body: bool) -> None:
+        token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
+        refused = {"": (401, "GatedRepo"), "no-grant": (403, "GatedRepo"), "wrong": (401, ""), "outage": (500, "")}
+        if token in refused:
+            self.refuse(*refused[token])
+        elif self.path.startswith("/api/") and self.path.split("?")[0].split("/")[-1] not in ("main", COMMIT):
+            self.refuse(404, "RevisionNotFound")
+        elif "/tree/" in self.path:
+            self.send_json([{"type": "file", "path": n, "size": p.stat().st_size, "oid": "0" * 40} for n, p in self.files.items()])
+        elif self.path.startswith("/api/"):
+            self.send_json({"id": "acme/tiny-sam3", "sha": COMMIT, "siblings": [{"rfilename": n} for n in self.files]})
+        else:
+            self.send_file(self.files[self.path.split("?")[0].split("/")[-1]], send_body=send_body)
+
+    def refuse(self, status: int, code: str) -> None:
+        self.send_response(status)
+        if code:
+            self.send_header("X-Error-Code", code)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def send_json(self, document: object) -> None:
+        body = json.dumps(document).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def send_file(self, path: Path, *, send_body: bool) -> None:
+        self.send_response(200)
+        self.send_header("ETag", f'"{path.name}-{path.stat().st_size}"')
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("Content-Length", str(path.stat().st_size))
+        self.end_headers()
+        if send_body:
+            self.wfile.write(path.read_bytes())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def resolve_from_hub(home: Path, endpoint: str, *, revision: str = "", token: str = "") -> str:
+    """What the hub's own client does in a fresh process, since it reads its environment when imported."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))}
+    environment |= {"HF_HOME": str(home), "HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_XET": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", RESOLVE, revision, token], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_downloads_what_the_engine_needs_and_pins_the_commit(hub: str, tmp_path: Path) -> None:
+    answer = resolve_from_hub(tmp_path, hub, token="granted")
+    assert answer.startswith(f"acme/tiny-sam3 {COMMIT}")
+    assert "model.safetensors" in answer
+    assert "README.md" not in answer
+
+
+@pytest.mark.parametrize(
+    ("token", "revision", "message"),
+    [
+        ("", "", "HF_TOKEN is not set: acme/tiny-sam3 needs a token of an account that was granted access at "),
+        ("no-grant", "", "HF_TOKEN: its account has not been granted acme/tiny-sam3; ask for access at "),
+        ("wrong", "", "HF_TOKEN: the Hugging Face hub does not accept it for acme/tiny-sam3; "),
+        ("granted", "v9", "SAM3_REVISION: 'v9' does not exist in acme/tiny-sam3; "),
+        ("outage", "", "SAM3_MODEL: the Hugging Face hub answered 500 for acme/tiny-sam3; try again later"),
+    ],
+)
+def test_says_in_one_line_what_the_hub_refused(hub: str, tmp_path: Path, token: str, revision: str, message: str) -> None:
+    answer = resolve_from_hub(tmp_path, hub, token=token, revision=revision)
+    assert answer.startswith(message)
+    assert "\n" not in answer
+
+
+def test_says_that_there_is_no_network(tmp_path: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        answer = resolve_from_hub(tmp_path, endpoint, token="granted")
+    assert answer == (
+        "SAM3_MODEL: acme/tiny-sam3 cannot be downloaded: no network to the Hugging Face hub, and no cached copy"
+    )
+
+
+def test_the_embedded_model_ships_with_the_package() -> None:
+    found = resolve(Source("embedded"))
+    assert (found.folder, found.id) == (EMBEDDED, "embedded")
+    assert (EMBEDDED / "model.safetensors").stat().st_size <= 8_000_000
+
+
+def test_a_folder_is_taken_as_it_is(tmp_path: Path) -> None:
+    copy = tmp_path / "finetuned"
+    shutil.copytree(EMBEDDED, copy)
+    found = resolve(Source(str(copy)))
+    assert found.folder == copy
+    assert found.revision == fingerprint(EMBEDDED)
+
+
+def test_the_revision_of_a_folder_changes_with_its_weights(tmp_path: Path) -> None:
+    copy = tmp_path / "finetuned"
+    shutil.copytree(EMBEDDED, copy)
+    data = bytearray((copy / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    data[0 : len(data) : 4096] = bytes(b ^ 1 for b in data[0 : len(data) : 4096])
+    (copy / "model.safetensors").write_bytes(data)
+    assert fingerprint(copy) != fingerprint(EMBEDDED)
+
+
+@pytest.mark.parametrize("missing", ["config.json", "tokenizer.json", "model.safetensors"])
+def test_an_incomplete_folder_is_refused_before_anything_is_loaded(tmp_path: Path, missing: str) -> None:
+    copy = tmp_path / "half"
+    shutil.copytree(EMBEDDED, copy)
+    (copy / missing).unlink()
+    with pytest.raises(ModelUnavailable, match=r"lacks (config\.json|tokenizer\.json|\*\.safetensors)"):
+        resolve(Source(str(copy)))
+
+
+@pytest.mark.parametrize("name", ["", "a/b/c", "facebook sam3", "gs://bucket/model"])
+def test_what_is_no_model_name_is_refused(name: str) -> None:
+    with pytest.raises(ModelUnavailable, match="SAM3_MODEL"):
+        resolve(Source(name))

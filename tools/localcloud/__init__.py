@@ -1,0 +1,1 @@
+"""A local cloud: Google Cloud Storage and Pub/Sub emulators, ready for the service and its tests."""

@@ -1,0 +1,34 @@
+"""At-least-once delivery made visible: which messages come twice although they were acknowledged."""
+
+from enum import Enum
+from random import Random
+
+MAX_LATE_S = 0.5
+
+
+class Echo(Enum):
+    """How a message is delivered a second time."""
+
+    NONE = "none"
+    TOGETHER = "while the first delivery is still in flight"
+    LATE = "after the first delivery was acknowledged"
+
+
+class EchoDraw:
+    """Draws an echo for each message, the same ones for the same seed and order of publication."""
+
+    def __init__(self, rate: float = 0.0, seed: str = "") -> None:
+        if not 0.0 <= rate <= 1.0:
+            raise ValueError(f"duplicate rate {rate} is not within 0..1")
+        self._rate = rate
+        self._random = Random(seed)
+
+    def draw(self) -> Echo:
+        """An echo for the next message: NONE but for a share `rate`, of which half come together, half late."""
+        if self._random.random() >= self._rate:
+            return Echo.NONE
+        return self._random.choice([Echo.TOGETHER, Echo.LATE])
+
+    def late_by_s(self) -> float:
+        """Seconds between an acknowledgement and the late echo."""
+        return self._random.uniform(0.0, MAX_LATE_S)
