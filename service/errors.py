@@ -69,6 +69,18 @@ class NameTooLong(ServiceError):
     code, title, status = "name_too_long", "The object name is too long", 400
 
 
+class MissingImage(ServiceError):
+    """A request without a file in its field `image`."""
+
+    code, title, status = "missing_image", "There is no image", 400
+
+
+class UnsupportedMediaType(ServiceError):
+    """A body that is not multipart/form-data."""
+
+    code, title, status = "unsupported_media_type", "Unsupported media type", 415
+
+
 class BadEnvelope(ServiceError):
     """A push that is no Pub/Sub envelope or carries no event that the service knows."""
 
@@ -85,6 +97,12 @@ class NotReady(ServiceError):
     """The model is still loading."""
 
     code, title, status, retryable, retry_after_s = "loading", "The model is loading", 503, True, 5
+
+
+class EventsOff(ServiceError):
+    """An event at a service that has no input bucket; Pub/Sub keeps it until the setting is there."""
+
+    code, title, status, retryable, retry_after_s = "events_off", "Events are not configured", 503, True, 60
 
 
 class CloudUnavailable(ServiceError):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
+
+# gunicorn's Arbiter.WORKER_BOOT_ERROR: the one status of a worker that ends the whole server instead of a restart.
+FAILED_START = 3
 
 _MIB = 1024 * 1024
 _ALIASES = {"HF_TOKEN": ("HUGGINGFACE_HUB_TOKEN",)}
@@ -21,13 +26,9 @@ class BadSetting(Exception):
     """A setting that stops the start; its text is one line naming the variable, the value and what is allowed."""
 
 
-def _row(default: Any, meaning: str, allowed: str = "", **limits: int) -> Any:  # noqa: ANN401 - what Field returns
-    extra = {"allowed": allowed or _span(**limits)}
-    return Field(default=default, description=meaning, json_schema_extra=extra, **limits)  # type: ignore[arg-type]
-
-
-def _span(ge: int | None = None, le: int | None = None) -> str:
-    return f"a whole number from {ge}" + ("" if le is None else f" to {le}")
+def _row(default: Any, meaning: str, allowed: str = "", ge: int | None = None, le: int | None = None) -> Any:
+    span = f"a whole number from {ge}" + ("" if le is None else f" to {le}")
+    return Field(default=default, description=meaning, json_schema_extra={"allowed": allowed or span}, ge=ge, le=le)
 
 
 class Settings(BaseModel):
@@ -102,6 +103,15 @@ class Settings(BaseModel):
         except ValidationError as error:
             raise BadSetting(_explain(error, found)) from None
 
+    @classmethod
+    def or_exit(cls) -> Settings:
+        """Read this process's environment; a bad setting is one line on stderr and the end of it (FAILED_START)."""
+        try:
+            return cls.from_environment(os.environ)
+        except BadSetting as error:
+            sys.stderr.write(f"{error}\n")
+            raise SystemExit(FAILED_START) from None
+
     @field_validator("input_buckets", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
@@ -138,7 +148,7 @@ class Settings(BaseModel):
             if self.input_prefix.startswith(prefix):
                 raise _bad_prefix(
                     self.output_prefix,
-                    "a prefix such as results/ that INPUT_PREFIX does not begin with, as OUTPUT_BUCKET is an input bucket",
+                    "a prefix such as results/ that is no beginning of INPUT_PREFIX (OUTPUT_BUCKET is an input bucket)",
                 )
         return self
 

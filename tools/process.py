@@ -36,7 +36,7 @@ def running_service(
 ) -> Iterator[ServiceProcess]:
     """Run gunicorn with the service on a free loopback port until the block ends; RuntimeError when it dies early."""
     port = free_port()
-    command = [sys.executable, "-m", "gunicorn", "-c", "python:service.gunicorn_conf", "service.app:from_environment()"]
+    command = [sys.executable, "-m", "service"]
     with log_file.open("wb") as log:
         process = subprocess.Popen(
             command, env={**os.environ, **environment, "PORT": str(port)}, stdout=log, stderr=subprocess.STDOUT

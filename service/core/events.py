@@ -167,5 +167,5 @@ def _content_type(data: str) -> str | None:
 
 def _reason(error: ValidationError) -> str:
     problem = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(str(part) for part in problem["loc"])
+    place = ".".join(str(part) for part in problem["loc"])[:80]
     return f"{place}: {problem['msg']}" if place else problem["msg"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,8 @@ import cv2
 import numpy as np
 import pycocotools.mask
 from numpy.typing import NDArray
+
+from service.core.upsample import Grid, exceeding, make_grid
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +27,25 @@ class MaskCrop:
     size_hw: tuple[int, int]
 
 
+def crop_masks(logits: NDArray[np.float32], size_hw: tuple[int, int], mask_threshold: float = 0.5) -> list[MaskCrop]:
+    """Resize each (h, w) map of `logits` (N, h, w) to `size_hw` and keep what is more probable than the threshold.
+
+    Equals, bit for bit, the full-frame bilinear `torch.nn.functional.interpolate` > logit(mask_threshold) on a
+    CPU with AVX2, in memory that grows with the object and not with N × H × W. `logits` must be finite.
+    """
+    grid = make_grid(logits.shape[1:], size_hw)
+    level = math.log(mask_threshold / (1 - mask_threshold))
+    return [_crop(one, grid, level) for one in logits]
+
+
+def _crop(logits: NDArray[np.float32], grid: Grid, level: float) -> MaskCrop:
+    part = exceeding(logits, grid, level)
+    if part is None or not part[0].any():
+        return MaskCrop(np.zeros((0, 0), np.uint8), 0, 0, grid.size_hw)
+    pixels, top, left = part
+    return MaskCrop(pixels.view(np.uint8), top, left, grid.size_hw)
+
+
 def paste(mask: MaskCrop) -> NDArray[np.bool_]:
     """The full frame (H, W) of one mask."""
     frame = np.zeros(mask.size_hw, dtype=np.bool_)
@@ -36,10 +56,8 @@ def paste(mask: MaskCrop) -> NDArray[np.bool_]:
 
 def rings(mask: MaskCrop) -> list[list[list[int]]]:
     """Outer rings as [x, y] pixels of the image: `cv2.findContours(RETR_EXTERNAL, CHAIN_APPROX_SIMPLE)`."""
-    found, _ = cv2.findContours(
-        mask.pixels, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=(mask.left, mask.top)
-    )
-    return [ring.reshape(-1, 2).tolist() for ring in found]
+    found, _ = cv2.findContours(mask.pixels, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=(mask.left, mask.top))
+    return [ring.reshape(-1, 2).astype(np.int32).tolist() for ring in found]
 
 
 def rle(mask: MaskCrop) -> dict[str, Any]:
@@ -51,55 +69,17 @@ def rle(mask: MaskCrop) -> dict[str, Any]:
 
 def _counts(mask: MaskCrop) -> list[int]:
     """Lengths of the runs of 0 and 1 in turn, down the columns, beginning with 0 (cocoapi, maskApi.h)."""
-    height, width = mask.size_hw
-    columns = np.zeros((mask.pixels.shape[1], mask.pixels.shape[0] + 2), np.int8)
-    columns[:, 1:-1] = mask.pixels.T
-    steps = np.diff(columns, axis=1)
-    column, row = np.nonzero(steps == 1)
-    starts = (column + mask.left) * height + row + mask.top
-    column, row = np.nonzero(steps == -1)
-    ends = (column + mask.left) * height + row + mask.top
+    frame_height, frame_width = mask.size_hw
+    height, width = mask.pixels.shape
+    # One 0 before each column and one at the end: every run begins and ends with a step.
+    padded = np.zeros(width * (height + 1) + 1, np.uint8)
+    padded[:-1].reshape(width, height + 1)[:, 1:] = mask.pixels.T
+    column, row = np.divmod(np.flatnonzero(padded[1:] != padded[:-1]), height + 1)
+    starts, ends = ((column + mask.left) * frame_height + row + mask.top).reshape(-1, 2).T
     if not starts.size:
-        return [height * width]
-    apart = starts[1:] != ends[:-1]  # a run that reaches the bottom goes on at the top of the next column
-    edges = np.empty((np.count_nonzero(apart) + 1, 2), np.int64)
-    edges[:, 0] = starts[np.r_[True, apart]]
-    edges[:, 1] = ends[np.r_[apart, True]]
-    runs: list[int] = np.diff(edges.ravel(), prepend=0).tolist()
-    rest = height * width - int(edges[-1, 1])
+        return [frame_height * frame_width]
+    apart = starts[1:] != ends[:-1]  # a run down to the last row goes on at the top of the next column
+    edges = np.column_stack((starts[np.r_[True, apart]], ends[np.r_[apart, True]])).ravel()
+    runs: list[int] = np.diff(edges, prepend=0).tolist()
+    rest = frame_height * frame_width - int(edges[-1])
     return [*runs, rest] if rest else runs
-
-
-def crop_masks(
-    logits: NDArray[np.float32], size_hw: tuple[int, int], mask_threshold: float = 0.5
-) -> list[MaskCrop]:
-    """temporary"""
-    h, w = logits.shape[1:]
-    thr = np.float32(math.log(mask_threshold / (1 - mask_threshold)))
-    ys, xs = _axis(h, size_hw[0]), _axis(w, size_hw[1])
-    out = []
-    for L in logits:
-        pos = L > thr
-        r = np.flatnonzero(pos.any(1))
-        if not r.size:
-            out.append(MaskCrop(np.zeros((0, 0), np.uint8), 0, 0, size_hw)); continue
-        c = np.flatnonzero(pos.any(0))
-        top, bot = np.searchsorted(ys[1], r[0], "left"), np.searchsorted(ys[0], r[-1], "right")
-        lef, rig = np.searchsorted(xs[1], c[0], "left"), np.searchsorted(xs[0], c[-1], "right")
-        if top >= bot or lef >= rig:
-            out.append(MaskCrop(np.zeros((0, 0), np.uint8), 0, 0, size_hw)); continue
-        i0, i1, b0, b1 = (a[lef:rig] for a in xs)
-        Hh = L[:, i0] * b0 + L[:, i1] * b1
-        j0, j1, a0, a1 = (a[top:bot] for a in ys)
-        m = Hh[j0] * a0[:, None] + Hh[j1] * a1[:, None] > thr
-        out.append(MaskCrop(m.view(np.uint8), int(top), int(lef), size_hw))
-    return out
-
-
-def _axis(n_in, n_out):
-    s = np.float32(np.float32(n_in) / np.float32(n_out))
-    p = np.maximum(s * (np.arange(n_out, dtype=np.float32) + np.float32(0.5)) - np.float32(0.5), np.float32(0))
-    i0 = np.minimum(p.astype(np.int64), n_in - 1)
-    i1 = np.minimum(i0 + 1, n_in - 1)
-    l1 = p - i0.astype(np.float32)
-    return i0, i1, np.float32(1) - l1, l1

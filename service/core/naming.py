@@ -21,7 +21,7 @@ _GS_URI = re.compile(r"gs://([a-z0-9][a-z0-9._-]{1,220}[a-z0-9])/(.+)", re.DOTAL
 
 def is_sidecar(name: str) -> bool:
     """Whether `name` is the prompts of one image: `….prompts.json` or `….prompts.txt`, in small letters."""
-    return bool(_file_name(sidecar_base(name))) if name.endswith(SIDECAR_SUFFIXES) else False
+    return name.endswith(SIDECAR_SUFFIXES) and _file_name(sidecar_base(name)) != ""
 
 
 def is_image(name: str, content_type: str | None = None) -> bool:
@@ -79,9 +79,7 @@ def parse_gs_uri(uri: str, field: str = "uri") -> tuple[str, str]:
     return match[1], match[2]
 
 
-def job_key(
-    bucket: str, name: str, generation: int, prompt_set: PromptSet, model_id: str, model_revision: str
-) -> str:
+def job_key(bucket: str, name: str, generation: int, prompt_set: PromptSet, model_id: str, model_revision: str) -> str:
     """Identify one piece of work: equal inputs, prompts, options and model give the same 64 hex digits (SHA-256)."""
     work = {
         "bucket": bucket,

@@ -151,9 +151,7 @@ def summary(
     }
 
 
-def _prompt_document(
-    result: PromptResult, size_hw: tuple[int, int], *, masks: bool, contours: bool
-) -> dict[str, Any]:
+def _prompt_document(result: PromptResult, size_hw: tuple[int, int], *, masks: bool, contours: bool) -> dict[str, Any]:
     found = result.instances
     document: dict[str, Any] = {
         "label": result.label,
@@ -168,9 +166,7 @@ def _prompt_document(
     return document
 
 
-def _head(
-    source: SourceRecord, job_id: str, created: datetime, request: RequestRecord | None
-) -> dict[str, Any]:
+def _head(source: SourceRecord, job_id: str, created: datetime, request: RequestRecord | None) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "job_id": job_id,

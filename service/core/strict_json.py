@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
+
+MAX_DEPTH = 64
+MAX_DIGITS = 4000
+_TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep"
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def loads(text: str) -> Any:
     """Parse one JSON document.
 
     Raises ValueError with a one-line reason, also for NaN and Infinity (spelled out or by overflow), for an
-    object with the same key twice, and for nesting or numbers too large for the parser.
+    object with the same key twice, for text that UTF-8 cannot carry, and for nesting over 64 levels.
     """
     try:
-        return json.loads(
-            text, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_distinct_keys
+        value = json.loads(
+            text,
+            parse_constant=_no_constant,
+            parse_float=_finite,
+            parse_int=_whole,
+            object_pairs_hook=_distinct_keys,
         )
     except RecursionError:
-        raise ValueError("nested too deeply") from None
+        raise ValueError(_TOO_DEEP) from None
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON: {error.msg} (line {error.lineno}, column {error.colno})") from None
+    _check(value, MAX_DEPTH)
+    return value
 
 
 def canonical(value: Any) -> str:
@@ -37,6 +49,31 @@ def _finite(text: str) -> float:
     if math.isinf(value):
         raise ValueError(f"the number {text[:40]} is too large")
     return value
+
+
+def _whole(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"a number has more than {MAX_DIGITS} digits")
+    return int(text)
+
+
+def _check(value: Any, levels_left: int) -> None:
+    if levels_left == 0:
+        raise ValueError(_TOO_DEEP)
+    if isinstance(value, str):
+        _check_text(value)
+    elif isinstance(value, list):
+        for item in value:
+            _check(item, levels_left - 1)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _check_text(key)
+            _check(item, levels_left - 1)
+
+
+def _check_text(text: str) -> None:
+    if _SURROGATE.search(text):
+        raise ValueError(f"half a surrogate pair in {text[:80]!r}")
 
 
 def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

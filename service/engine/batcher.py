@@ -78,10 +78,10 @@ class ModelThread:
         """Begin to load; the future ends with the load and carries its error."""
         return self._thread.submit(self._load_model)
 
-    def submit(self, task: Task) -> Future[Answer]:
-        """Queue a task; NotReady while loading, QueueFull when too many wait."""
+    def submit(self, task: Task, wait_s: float = 0) -> Future[Answer]:
+        """Queue a task; NotReady while loading, QueueFull when no place gets free within `wait_s`."""
         self._ready_engine()
-        if not self._free.acquire(blocking=False):
+        if not self._free.acquire(timeout=wait_s):
             raise QueueFull("the queue is full; try again shortly")
         future = self._thread.submit(self._answer, task, time.perf_counter())
         future.add_done_callback(lambda _: self._free.release())

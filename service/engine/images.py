@@ -61,7 +61,7 @@ def decode(data: bytes, limits: ImageLimits) -> DecodedImage:
             rgb = _to_rgb(ImageOps.exif_transpose(image))
         except _DECODER_ERRORS as error:
             raise UnreadableImage(f"image: the {image.format} data cannot be decoded ({error})") from error
-    return DecodedImage(np.asarray(rgb), orientation)
+    return DecodedImage(np.array(rgb), orientation)  # a copy: torch wants writable memory
 
 
 def _open(data: bytes) -> Image.Image:

@@ -1,8 +1,8 @@
 """`torchvision.ops.roi_align` in pure torch, so that SAM 3's exemplar boxes work where torchvision is not installed.
 
 Follows torchvision's CPU kernel with its defaults `aligned=False, sampling_ratio=-1`
-(https://github.com/pytorch/vision/blob/main/torchvision/csrc/ops/cpu/roi_align_kernel.cpp). Bilinear sampling is separable,
-so each box needs one small matrix per axis instead of a gather per sample.
+(https://github.com/pytorch/vision/blob/main/torchvision/csrc/ops/cpu/roi_align_kernel.cpp). Bilinear sampling is
+separable, so each box needs one small matrix per axis instead of a gather per sample.
 """
 
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from transformers.models.sam3 import modeling_sam3
 
 
 def _sample_positions(low: Tensor, length: Tensor, output_size: int) -> tuple[Tensor, Tensor]:
-    """Positions (n, out, most) in feature cells at which each bin is sampled, and which of them (n, 1, most) are in use.
+    """Positions (n, out, most) in feature cells where each bin is sampled, and which of them (n, 1, most) are in use.
 
-    A bin of a box that is `length` cells long takes ceil(length / output_size) samples; boxes with fewer samples than the
-    longest one leave the rest unused.
+    A bin of a box that is `length` cells long takes ceil(length / output_size) samples; boxes with fewer samples than
+    the longest one leave the rest unused.
     """
     per_bin = torch.ceil(length / output_size)
     sample = torch.arange(int(per_bin.max()), device=low.device)
@@ -28,7 +28,7 @@ def _sample_positions(low: Tensor, length: Tensor, output_size: int) -> tuple[Te
 
 
 def _axis_weights(low: Tensor, high: Tensor, cells: int, output_size: int) -> Tensor:
-    """Weights (n, out, cells) that average one axis of the features into bins; samples beyond the border by a cell count 0."""
+    """Weights (n, out, cells) that average one axis into bins; samples over a cell beyond the border count 0."""
     length = (high - low).clamp(min=1.0)
     positions, used = _sample_positions(low, length, output_size)
     counted = used & (positions >= -1) & (positions <= cells)
@@ -41,18 +41,20 @@ def _axis_weights(low: Tensor, high: Tensor, cells: int, output_size: int) -> Te
 def roi_align(features: Tensor, boxes: Sequence[Tensor], output_size: int) -> Tensor:
     """Average-pool each box of each image into a square grid of bins, with bilinear sampling.
 
-    `features` is (N, C, H, W); `boxes` holds one (n_i, 4) tensor of x0, y0, x1, y1 in feature cells for each image. Returns
-    (sum of n_i, C, output_size, output_size) in the dtype of the features, differentiable in the features; equals
-    torchvision within 1e-5 in float32.
+    `features` is (N, C, H, W); `boxes` holds one (n_i, 4) tensor of x0, y0, x1, y1 in feature cells for each image.
+    Returns (sum of n_i, C, output_size, output_size) in the dtype of the features, differentiable in the features;
+    equals torchvision within 1e-5 in float32.
     """
     counts = torch.tensor([len(image_boxes) for image_boxes in boxes], device=features.device)
     owner = torch.repeat_interleave(torch.arange(len(boxes), device=features.device), counts)
     if not len(owner):
         return features.new_zeros(0, features.shape[1], output_size, output_size)
-    x0, y0, x1, y1 = torch.cat(list(boxes)).float().unbind(-1)
-    across = _axis_weights(x0, x1, features.shape[3], output_size).to(features.dtype)
-    down = _axis_weights(y0, y1, features.shape[2], output_size).to(features.dtype)
-    return torch.einsum("nyh,nchw,nxw->ncyx", down, features[owner], across)
+    # transformers hands over float16 where the model computes in bfloat16; float32 inside keeps both exact.
+    with torch.autocast(features.device.type, enabled=False):
+        x0, y0, x1, y1 = torch.cat([image_boxes.float() for image_boxes in boxes]).unbind(-1)
+        across = _axis_weights(x0, x1, features.shape[3], output_size)
+        down = _axis_weights(y0, y1, features.shape[2], output_size)
+        return torch.einsum("nyh,nchw,nxw->ncyx", down, features[owner].float(), across).to(features.dtype)
 
 
 def install_roi_align() -> None:
@@ -61,4 +63,4 @@ def install_roi_align() -> None:
     `modeling_sam3` imports torchvision into its globals only when it finds it, and looks the name up at each call.
     """
     if not hasattr(modeling_sam3, "torchvision"):
-        modeling_sam3.torchvision = SimpleNamespace(ops=SimpleNamespace(roi_align=roi_align))  # type: ignore[attr-defined]
+        modeling_sam3.torchvision = SimpleNamespace(ops=SimpleNamespace(roi_align=roi_align))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from transformers import CLIPTokenizer
+from transformers import CLIPTokenizer, logging
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 # Imported from its module: the top-level names are placeholders where torchvision is absent.
@@ -141,6 +141,7 @@ def load(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> Sa
 
     transformers would fill a missing weight with random numbers and only log it.
     """
+    logging.disable_progress_bar()
     try:
         model, report = Sam3Model.from_pretrained(
             checkpoint.folder,

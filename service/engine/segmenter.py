@@ -31,14 +31,18 @@ class Segmenter:
         """Identity of the loaded checkpoint; NotReady before there is one."""
         return self._model.info
 
-    def segment(self, data: bytes, prompt_set: PromptSet) -> Segmentation:
-        """Segment the image file `data`; raises the ServiceError that names what is wrong with it or with us."""
+    def segment(self, data: bytes, prompt_set: PromptSet, wait_s: float = 0) -> Segmentation:
+        """Segment the image file `data`; raises the ServiceError that names what is wrong with it or with us.
+
+        `wait_s`: how long to wait for a place in a full queue before QueueFull.
+        """
         timing: dict[str, float] = {}
         with _timed(timing, "decode"):
             image = decode(data, self._limits)
         options = prompt_set.options
         texts = tuple(prompt.text for prompt in prompt_set.prompts)
-        answer = self._model.submit(Task(image.rgb, texts, options.threshold, options.max_instances)).result()
+        task = Task(image.rgb, texts, options.threshold, options.max_instances)
+        answer = self._model.submit(task, wait_s).result()
         timing |= {
             "queue": answer.queue_ms,
             "encode_image": answer.encode_image_ms,

@@ -109,8 +109,10 @@ def _hub_message(source: Source, error: Exception) -> str:
         return _access_message(source, error)
     if isinstance(error, HFValidationError):
         return f"SAM3_MODEL: {name!r} is not allowed; use embedded, a folder, or org/name on the Hugging Face hub"
-    if isinstance(error, HfHubHTTPError):
-        return f"SAM3_MODEL: the Hugging Face hub answered {_status(error)} for {name}; try again later"
+    # Without a cached copy the client reports any outage as a missing local file, and the outage as its cause.
+    status = _status(error) or _status(error.__cause__)
+    if status:
+        return f"SAM3_MODEL: the Hugging Face hub answered {status} for {name}; try again later"
     if isinstance(error, LocalEntryNotFoundError):
         return f"SAM3_MODEL: {name} cannot be downloaded: no network to the Hugging Face hub, and no cached copy"
     return f"SAM3_MODEL: {name} cannot be downloaded: {error}"
@@ -125,5 +127,5 @@ def _access_message(source: Source, error: Exception) -> str:
     return f"HF_TOKEN: the Hugging Face hub does not accept it for {source.model}; check token and name ({page})"
 
 
-def _status(error: Exception) -> int | None:
+def _status(error: BaseException | None) -> int | None:
     return getattr(getattr(error, "response", None), "status_code", None)

@@ -87,15 +87,18 @@ class ObjectStore:
             )
         return int(blob.generation)
 
-    def delete(self, bucket: str, name: str, generation: int) -> None:
-        """Delete that generation if it is still the live one; one that is gone or newer is left as it is."""
+    def delete(self, bucket: str, name: str, generation: int) -> bool:
+        """Delete exactly that generation and say whether it is gone; one that is newer is left as it is: False."""
         try:
             with _translated(f"delete gs://{bucket}/{name}"):
                 self._client.bucket(bucket).blob(name).delete(
                     if_generation_match=generation, timeout=_TIMEOUT_S, retry=_RETRY
                 )
-        except (NotFound, PreconditionFailed):
-            return
+        except NotFound:
+            return True
+        except PreconditionFailed:
+            return False
+        return True
 
     def close(self) -> None:
         """Close the connections."""

@@ -21,7 +21,9 @@ from service.errors import ModelUnavailable
 PHRASES = ["cat", "red circle", "the dogs", "fruit", "qwxz"]
 
 
-def queries(engine: Sam3Engine, image: NDArray[np.uint8], threshold: float = 0.5, limit: int = 100) -> list[sam3.Sam3Query]:
+def queries(
+    engine: Sam3Engine, image: NDArray[np.uint8], threshold: float = 0.5, limit: int = 100
+) -> list[sam3.Sam3Query]:
     [encoded] = engine.encode_image([image])
     return [Query(encoded, text, threshold, limit) for text in engine.encode_text(PHRASES)]
 
@@ -34,7 +36,9 @@ def test_text_only_equals_grounding_beside_a_padded_box(engine: Sam3Engine, scen
     count = len(asked)
     vision = sam3._stack_images([query.image for query in asked])
     text, mask = engine._prompt(asked)
-    ours = engine._model(vision_embeds=vision, text_embeds=BaseModelOutputWithPooling(pooler_output=text), attention_mask=mask)
+    ours = engine._model(
+        vision_embeds=vision, text_embeds=BaseModelOutputWithPooling(pooler_output=text), attention_mask=mask
+    )
     plain_text = torch.cat([query.text.tokens for query in asked])
     theirs = engine._model(
         vision_embeds=vision,

@@ -52,7 +52,9 @@ class Hub(BaseHTTPRequestHandler):
         elif self.path.startswith("/api/") and self.path.split("?")[0].split("/")[-1] not in ("main", COMMIT):
             self.refuse(404, "RevisionNotFound")
         elif "/tree/" in self.path:
-            self.send_json([{"type": "file", "path": n, "size": p.stat().st_size, "oid": "0" * 40} for n, p in self.files.items()])
+            self.send_json(
+                [{"type": "file", "path": n, "size": p.stat().st_size, "oid": "0" * 40} for n, p in self.files.items()]
+            )
         elif self.path.startswith("/api/"):
             self.send_json({"id": "acme/tiny-sam3", "sha": COMMIT, "siblings": [{"rfilename": n} for n in self.files]})
         else:
@@ -125,7 +127,9 @@ def test_downloads_what_the_engine_needs_and_pins_the_commit(hub: str, tmp_path:
         ("outage", "", "SAM3_MODEL: the Hugging Face hub answered 500 for acme/tiny-sam3; try again later"),
     ],
 )
-def test_says_in_one_line_what_the_hub_refused(hub: str, tmp_path: Path, token: str, revision: str, message: str) -> None:
+def test_says_in_one_line_what_the_hub_refused(
+    hub: str, tmp_path: Path, token: str, revision: str, message: str
+) -> None:
     answer = resolve_from_hub(tmp_path, hub, token=token, revision=revision)
     assert answer.startswith(message)
     assert "\n" not in answer

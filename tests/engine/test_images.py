@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.engine.images import ImageLimits, decode
+from service.errors import NotAnImage, ServiceError, TooLarge, UnreadableImage
+
+LIMITS = ImageLimits(max_pixels=1_000_000)
+
+
+def encoded(image: Image.Image, image_format: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, image_format, **options)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def gradient(mode: str = "RGB", size: tuple[int, int] = (40, 30)) -> Image.Image:
+    return Image.linear_gradient("L").resize(size).convert(mode)
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_decodes_the_usual_formats(image_format: str) -> None:
+    decoded = decode(encoded(gradient(), image_format), LIMITS)
+    assert decoded.rgb.shape == (30, 40, 3)
+    assert decoded.rgb.dtype == np.uint8
+    assert np.abs(decoded.rgb.astype(int) - np.asarray(gradient()).astype(int)).mean() < 4
+
+
+@pytest.mark.parametrize(
+    ("image", "image_format"),
+    [
+        (gradient("1"), "PNG"),
+        (gradient("L"), "JPEG"),
+        (gradient("CMYK"), "JPEG"),
+        (gradient("LA"), "PNG"),
+        (Image.new("RGB", (1, 1), "red"), "PNG"),
+    ],
+    ids=["one bit", "grey", "CMYK", "grey with alpha", "1x1"],
+)
+def test_every_mode_becomes_rgb(image: Image.Image, image_format: str) -> None:
+    decoded = decode(encoded(image, image_format), LIMITS)
+    assert decoded.rgb.shape == (image.height, image.width, 3)
+
+
+def test_cmyk_keeps_its_colours() -> None:
+    red = Image.new("RGB", (16, 16), (220, 30, 30)).convert("CMYK")
+    colour = decode(encoded(red, "JPEG", quality=95), LIMITS).rgb[8, 8]
+    np.testing.assert_allclose(colour, (220, 30, 30), atol=12)
+
+
+def test_transparent_palette_pixels_become_white() -> None:
+    palette = Image.new("P", (4, 2), 0)
+    palette.putpalette([10, 20, 30, 200, 0, 0])
+    palette.putpixel((1, 1), 1)
+    rgb = decode(encoded(palette, "PNG", transparency=0), LIMITS).rgb
+    assert rgb[0, 0].tolist() == [255, 255, 255]
+    assert rgb[1, 1].tolist() == [200, 0, 0]
+
+
+def test_sixteen_bit_png_is_shown_as_a_viewer_does() -> None:
+    values = np.array([[0, 32768, 65535]], np.uint16)
+    rgb = decode(encoded(Image.fromarray(values), "PNG"), LIMITS).rgb
+    assert rgb[0, :, 0].tolist() == [0, 128, 255]
+
+
+def test_measured_tiffs_are_stretched_between_percentiles() -> None:
+    values = np.linspace(-3, 5, 10_000, dtype=np.float32).reshape(100, 100)
+    values[0, 0] = np.nan
+    rgb = decode(encoded(Image.fromarray(values), "TIFF"), LIMITS).rgb
+    assert rgb.min() == 0
+    assert rgb.max() == 255
+    assert abs(int(rgb[50, 0, 0]) - 127) <= 2
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pixels_are_turned_upright(orientation: int) -> None:
+    image = Image.new("RGB", (20, 10), "white")
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    decoded = decode(encoded(image, "JPEG", exif=exif), LIMITS)
+    assert decoded.exif_orientation == orientation
+    assert decoded.rgb.shape[:2] == ((10, 20) if orientation <= 4 else (20, 10))
+
+
+def test_only_the_first_frame_counts() -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert decode(data, LIMITS).rgb[0, 0].tolist() == [255, 0, 0]
+
+
+def png_announcing(width: int, height: int) -> bytes:
+    """A few bytes that claim to be a huge PNG: the bomb of a scanline repeated."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    pixels = zlib.compress(b"\0" * 10_000, 9)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def test_a_bomb_is_refused_by_its_header() -> None:
+    with pytest.raises(TooLarge, match=r"20000 x 20000 = 400000000 pixels; at most 1000000 are allowed \(MAX_PIXELS\)"):
+        decode(png_announcing(20_000, 20_000), LIMITS)
+
+
+def cut(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (b"", NotAnImage),
+        (b"just text, called photo.jpg", NotAnImage),
+        (b"%PDF-1.7 ...", NotAnImage),
+        (b"\xff\xd8\xff", NotAnImage),
+        (cut(encoded(gradient(), "JPEG")), UnreadableImage),
+        (cut(encoded(gradient("RGB", (400, 300)), "PNG")), UnreadableImage),
+        (cut(encoded(gradient(), "TIFF")), ServiceError),
+        (cut(encoded(gradient(), "WEBP")), ServiceError),
+        (png_announcing(100, 100), UnreadableImage),
+        (png_announcing(0, 5), ServiceError),
+    ],
+)
+def test_what_cannot_be_decoded_is_named(data: bytes, error: type[ServiceError]) -> None:
+    with pytest.raises(error, match="image: ") as caught:
+        decode(data, LIMITS)
+    assert caught.value.status in (413, 415, 422)
+
+
+FLIPS: list[Callable[[int], int]] = [lambda b: b ^ 0xFF, lambda b: 0, lambda b: (b * 7 + 13) % 256]
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow warns of what it repairs in corrupt metadata
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP"])
+def test_corrupt_bytes_are_an_image_or_a_named_error(image_format: str) -> None:
+    original = encoded(gradient(), image_format)
+    for at in range(0, len(original), max(1, len(original) // 60)):
+        for flip in FLIPS:
+            broken = bytearray(original)
+            broken[at] = flip(broken[at])
+            try:
+                assert decode(bytes(broken), LIMITS).rgb.ndim == 3
+            except ServiceError as error:
+                assert error.status in (413, 415, 422)

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from service.settings import BadSetting, Settings, settings_table
+
+DOCS = Path(__file__).parent.parent / "docs" / "settings.md"
+TOPIC = "projects/p/topics/t"
+
+
+def test_defaults_need_no_environment() -> None:
+    settings = Settings.from_environment({})
+    assert (settings.sam3_model, settings.sam3_device, settings.port) == ("facebook/sam3", "auto", 8080)
+    assert settings.input_buckets == ()
+
+
+def test_both_names_of_the_token_work_and_it_never_shows() -> None:
+    for name in ("HF_TOKEN", "HUGGINGFACE_HUB_TOKEN"):
+        settings = Settings.from_environment({name: "hf_secret"})
+        assert settings.hf_token is not None
+        assert settings.hf_token.get_secret_value() == "hf_secret"
+        assert "hf_secret" not in repr(settings)
+
+
+def test_empty_means_unset() -> None:
+    assert Settings.from_environment({"PORT": "", "HF_TOKEN": " "}) == Settings.from_environment({})
+
+
+def test_lists_and_prefixes() -> None:
+    settings = Settings.from_environment(
+        {
+            "INPUT_BUCKETS": "in-one, in-two",
+            "OUTPUT_BUCKET": "out-b",
+            "OUTPUT_PREFIX": "{bucket}/",
+            "RESULTS_TOPIC": TOPIC,
+        }
+    )
+    assert settings.input_buckets == ("in-one", "in-two")
+    assert settings.results_topic == TOPIC
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("SAM3_DEVICE", "gpu", "auto, cuda or cpu"),
+        ("SAM3_DTYPE", "int8", "bfloat16"),
+        ("PORT", "http", "a whole number from 1 to 65535"),
+        ("PORT", "70000", "a whole number from 1 to 65535"),
+        ("TORCH_NUM_THREADS", "-1", "a whole number from 0"),
+        ("MAX_PIXELS", "1e8", "a whole number"),
+        ("LOG_LEVEL", "loud", "DEBUG, INFO, WARNING or ERROR"),
+        ("RESULTS_TOPIC", "results", "projects/PROJECT/topics/TOPIC"),
+        ("INPUT_BUCKETS", "gs://bucket", "without gs://"),
+        ("OUTPUT_BUCKET", "bucket/", "without a slash"),
+    ],
+)
+def test_a_bad_value_is_one_line_with_name_value_and_what_is_allowed(name: str, value: str, allowed: str) -> None:
+    with pytest.raises(BadSetting) as caught:
+        Settings.from_environment({name: value, "HF_TOKEN": "hf_secret"})
+    line = str(caught.value)
+    assert line.startswith(f"{name}: {value!r} is not allowed; allowed: ")
+    assert allowed in line
+    assert "\n" not in line
+    assert "hf_secret" not in line
+
+
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [
+        ({"INPUT_BUCKETS": "in-one"}, "OUTPUT_BUCKET"),
+        ({"INPUT_BUCKETS": "in-one,in-two", "OUTPUT_BUCKET": "out-b"}, "{bucket}"),
+        ({"INPUT_BUCKETS": "both", "OUTPUT_BUCKET": "both"}, "OUTPUT_PREFIX"),
+        (
+            {"INPUT_BUCKETS": "both", "OUTPUT_BUCKET": "both", "OUTPUT_PREFIX": "x/", "INPUT_PREFIX": "x/in/"},
+            "OUTPUT_PREFIX",
+        ),
+    ],
+)
+def test_settings_that_contradict_each_other(environment: dict[str, str], named: str) -> None:
+    with pytest.raises(BadSetting, match="is not allowed") as caught:
+        Settings.from_environment(environment)
+    assert named in str(caught.value)
+
+
+def test_outputs_may_lie_beside_inputs() -> None:
+    settings = Settings.from_environment(
+        {"INPUT_BUCKETS": "both", "OUTPUT_BUCKET": "both", "OUTPUT_PREFIX": "results/"}
+    )
+    assert settings.output_prefix == "results/"
+
+
+def test_every_setting_is_documented() -> None:
+    assert settings_table() in DOCS.read_text()
