@@ -58,6 +58,9 @@ class ServiceProcess:
         """The exit status."""
         return self._process.wait(START_TIMEOUT_S)
 
+    def check(self) -> None:
+        assert self._process.poll() is None, self.output()
+
     def wait_until_ready(self) -> ServiceProcess:
         wait_until(self._ready, START_TIMEOUT_S, self.output)
         return self
@@ -66,7 +69,7 @@ class ServiceProcess:
         return self.log.read_text(errors="replace")
 
     def _ready(self) -> bool:
-        assert self._process.poll() is None, self.output()
+        self.check()
         try:
             return requests.get(f"{self.url}/ready", timeout=10).ok
         except requests.ConnectionError:

@@ -120,8 +120,8 @@ def _exact(logits: Float32, rows: Axis, row: Index, columns: Axis, column: Index
     (x00, x01), (x10, x11) = _corners(logits, rows, row, columns, column)
     left, right = columns.lower_weight[column], columns.upper_weight[column]
     top, bottom = rows.lower_weight[row], rows.upper_weight[row]
-    upper_row, lower_row = _fused(x00, left, x01 * right), _fused(x10, left, x11 * right)
-    return _fused(upper_row, top, lower_row * bottom)
+    upper_row, lower_row = fused_multiply_add(x00, left, x01 * right), fused_multiply_add(x10, left, x11 * right)
+    return fused_multiply_add(upper_row, top, lower_row * bottom)
 
 
 def _exact_in_small_frame(logits: Float32, rows: Axis, row: Index, columns: Axis, column: Index) -> Float32:
@@ -129,8 +129,8 @@ def _exact_in_small_frame(logits: Float32, rows: Axis, row: Index, columns: Axis
     (x00, x01), (x10, x11) = _corners(logits, rows, row, columns, column)
     left, right = columns.lower_weight[column], columns.upper_weight[column]
     top, bottom = rows.lower_weight[row], rows.upper_weight[row]
-    upper_row = _fused(x00, top * left, x01 * (top * right))
-    return _fused(x11, bottom * right, _fused(x10, bottom * left, upper_row))
+    upper_row = fused_multiply_add(x00, top * left, x01 * (top * right))
+    return fused_multiply_add(x11, bottom * right, fused_multiply_add(x10, bottom * left, upper_row))
 
 
 def _corners(
@@ -140,7 +140,7 @@ def _corners(
     return (logits[top, left], logits[top, right]), (logits[bottom, left], logits[bottom, right])
 
 
-def _fused(x: Float32, y: Float32, z: Float32) -> Float32:
+def fused_multiply_add(x: Float32, y: Float32, z: Float32) -> Float32:
     """x·y + z rounded once to float32.
 
     The product is exact in float64; rounding the sum to odd there keeps the second rounding from erring

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import requests
 from PIL import Image
+from pycocotools import mask as coco
 
 Send = Callable[..., requests.Response]
 Encode = Callable[..., bytes]
@@ -55,9 +56,8 @@ def test_the_curl_lines_of_the_first_service_still_work(send: Send) -> None:
         assert result["mask_shape"] == [len(result["scores"]), 1, 300, 451]
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' own decode
 def test_finds_what_is_drawn(send: Send, draw: Encode) -> None:
-    from pycocotools import mask as coco
-
     body = send(draw(256, 192, shift=40), "square", "circle", threshold="0.1", return_masks="yes").json()
     square, circle = body["results"]
     for result in (square, circle):

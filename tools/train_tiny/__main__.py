@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from tools.train_tiny.demo_scene import SIZE_WH, parse_size, write_demo_scene
 from tools.train_tiny.sprites import SHEET, make_sheet
 from tools.train_tiny.training import Place, Recipe, Trainer
 
@@ -28,6 +29,11 @@ def main() -> None:
     sprites = commands.add_parser("sprites", help="draw the sprite sheet anew from a colour font")
     sprites.add_argument("--font", type=Path, required=True)
     sprites.set_defaults(run=lambda arguments: make_sheet(arguments.font, SHEET))
+    scene = commands.add_parser("scene", help="draw a demo scene and its truth")
+    scene.add_argument("--seed", type=int, required=True)
+    scene.add_argument("--size", type=parse_size, default=SIZE_WH, metavar="WIDTHxHEIGHT")
+    scene.add_argument("--out", type=Path, required=True)
+    scene.set_defaults(run=lambda arguments: write_demo_scene(arguments.seed, arguments.size, arguments.out))
     arguments = parser.parse_args()
     arguments.run(arguments)
 

@@ -98,5 +98,7 @@ def draw_scene(
         _paint(rng, canvas, patch, concept)
         region[solid] = len(placed)
         placed.append(concept)
-    objects = [_visible_object(owner, index, concept, _SMALLEST_VISIBLE * unit_area) for index, concept in enumerate(placed)]
+    objects = [
+        _visible_object(owner, index, concept, _SMALLEST_VISIBLE * unit_area) for index, concept in enumerate(placed)
+    ]
     return Scene(np.clip(canvas, 0, 255).astype(np.uint8), [found for found in objects if found])

@@ -70,7 +70,9 @@ def _shape_sprite(shape: str) -> Sprite:
 
 def _emoji_sprite(sheet: NDArray[np.uint8], index: int) -> Sprite:
     row, column = divmod(index, SHEET_COLUMNS)
-    cell = sheet[row * CELL_PX : (row + 1) * CELL_PX, column * CELL_PX : (column + 1) * CELL_PX].astype(np.float32) / 255
+    cell = (
+        sheet[row * CELL_PX : (row + 1) * CELL_PX, column * CELL_PX : (column + 1) * CELL_PX].astype(np.float32) / 255
+    )
     cell[..., :3] *= cell[..., 3:]
     return _levels(cell)
 

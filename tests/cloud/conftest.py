@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+from google.cloud import storage
+
+from service.core.events import Notification
+from service.core.masks import MaskCrop
+from service.core.results import ImageInfo, Instance, ModelInfo, PromptResult, Segmentation
+from service.errors import NotReady
+from service.gcp.publisher import Publisher
+from service.gcp.storage import ObjectStore
+from service.settings import Settings
+from service.worker import Worker
+from tools.localcloud.cloud import LocalCloud
+
+
+@dataclass(frozen=True)
+class Message:
+    data: dict[str, Any]
+    attributes: dict[str, str]
+
+
+class Mailbox:
+    """Everything that a pull subscription has delivered so far."""
+
+    def __init__(self, cloud: LocalCloud, subscription: str) -> None:
+        self._cloud = cloud
+        self._subscription = subscription
+        self._messages: list[Message] = []
+
+    def all(self) -> list[Message]:
+        while found := self._pull():
+            ids = [each.ack_id for each in found]
+            self._cloud.subscriber.acknowledge(subscription=self._subscription, ack_ids=ids)
+            self._messages += [Message(json.loads(each.message.data), dict(each.message.attributes)) for each in found]
+        return self._messages
+
+    def about(self, name: str) -> list[Message]:
+        return [message for message in self.all() if message.attributes.get("object") == name]
+
+    def _pull(self) -> list[Any]:
+        request = {"subscription": self._subscription, "max_messages": 500, "return_immediately": True}
+        with pytest.warns(DeprecationWarning, match="return_immediately"):
+            return list(self._cloud.subscriber.pull(request=request).received_messages)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A local cloud whose uploads nobody handles: tests hand the notifications over themselves."""
+
+    cloud: LocalCloud
+    client: storage.Client
+    results: Mailbox
+    dead_letters: Mailbox
+
+    def upload(self, name: str, data: bytes | str, content_type: str = "application/octet-stream") -> Notification:
+        blob = self.client.bucket(self.cloud.settings.input_buckets[0]).blob(name)
+        blob.upload_from_string(data, content_type=content_type)
+        return Notification("OBJECT_FINALIZE", blob.bucket.name, name, int(blob.generation), content_type, "1", None)
+
+    def delete(self, name: str) -> None:
+        self.client.bucket(self.cloud.settings.input_buckets[0]).blob(name).delete()
+
+    def output(self, name: str) -> dict[str, Any] | None:
+        blob = self.client.bucket(self.cloud.settings.output_bucket).get_blob(name)
+        return None if blob is None else json.loads(blob.download_as_bytes())
+
+
+class StagedSegmenter:
+    """Finds one pixel for every prompt, after whatever the test has staged for this image."""
+
+    def __init__(self) -> None:
+        self.phase = "ready"
+        self.calls = 0
+        self.before: Callable[[], None] = lambda: None
+        self._lock = threading.Lock()
+
+    @property
+    def info(self) -> ModelInfo:
+        if self.phase != "ready":
+            raise NotReady(self.phase)
+        return ModelInfo("staged", "1", "cpu", "float32")
+
+    def segment(self, data: bytes, prompt_set: Any, wait_s: float = 0) -> Segmentation:
+        with self._lock:
+            self.calls += 1
+        self.before()
+        instance = Instance(0.9, (0.0, 0.0, 1.0, 1.0), MaskCrop(np.ones((1, 1), np.uint8), 0, 0, (10, 10)))
+        results = tuple(PromptResult(prompt.text, (instance,)) for prompt in prompt_set.prompts)
+        return Segmentation(ImageInfo(10, 10), self.info, results, {"decode": 1.0})
+
+
+class Counted:
+    """Passes calls on and counts them; `trouble` may raise instead, before or after the call."""
+
+    def __init__(self, target: Any) -> None:
+        self._target = target
+        self.calls: list[str] = []
+        self.trouble: Callable[[str], None] = lambda name: None
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
+            self.calls.append(name)
+            self.trouble(name)
+            return getattr(self._target, name)(*arguments, **options)
+
+        return call
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A worker on the real clients of the local cloud, with a staged model and countable calls."""
+
+    worker: Worker
+    segmenter: StagedSegmenter
+    store: Counted
+    publisher: Counted
+
+    def handle(self, notification: Notification) -> list[str]:
+        return [outcome.status for outcome in self.worker.handle(notification)]
+
+
+@pytest.fixture(scope="session")
+def mailbox() -> type[Mailbox]:
+    return Mailbox
+
+
+@pytest.fixture(scope="session")
+def bench() -> Iterator[Bench]:
+    with LocalCloud() as cloud:
+        settings = cloud.settings
+        yield Bench(
+            cloud,
+            cloud.storage,
+            Mailbox(cloud, settings.results_subscription),
+            Mailbox(cloud, settings.dead_letter_subscription),
+        )
+
+
+@pytest.fixture
+def stage(bench: Bench) -> Callable[..., Stage]:
+    def stage(**changes: str) -> Stage:
+        settings = Settings.from_environment(bench.cloud.environment() | changes)
+        segmenter = StagedSegmenter()
+        store, publisher = Counted(ObjectStore(bench.cloud.storage)), Counted(Publisher(bench.cloud.publisher))
+        worker = Worker(settings, store, publisher, segmenter, lambda: datetime.now(UTC))  # type: ignore[arg-type]
+        return Stage(worker, segmenter, store, publisher)
+
+    return stage

@@ -1,0 +1,224 @@
+"""Uploads with the real storage client → push → gunicorn → embedded model → results and messages."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import pytest
+import requests
+from PIL import Image
+
+from service.core.naming import MAX_NAME_BYTES
+from tools.localcloud.cloud import LocalCloud
+from tools.localcloud.settings import LocalCloudSettings
+
+IMAGES = 200
+DUPLICATE_RATE = 0.2
+PROMPT_SETS = (["red square"], ["blue circle", "square"], ["circle"], ["red square", "nothing like it"])
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A local cloud that delivers every fifth message twice, and the service that it pushes to."""
+
+    cloud: LocalCloud
+    service: Any
+    client: Any
+    results: Any
+    dead_letters: Any
+    eventually: Callable[..., None]
+
+    def upload(self, name: str, data: bytes | str, kind: str = "application/octet-stream") -> None:
+        self.client.bucket("sam3-input").blob(name).upload_from_string(data, content_type=kind)
+
+    def upload_image(self, name: str, data: bytes) -> None:
+        self.upload(name, data, "image/png")
+
+    def upload_prompts(self, image: str, prompts: list[str]) -> None:
+        self.upload(f"{image}.prompts.json", json.dumps({"prompts": prompts, "options": {"threshold": 0.3}}))
+
+    def output(self, name: str) -> dict[str, Any]:
+        return json.loads(self.client.bucket("sam3-output").blob(name).download_as_bytes())
+
+    def outputs(self, prefix: str) -> set[str]:
+        return {blob.name for blob in self.client.list_blobs("sam3-output", prefix=prefix)}
+
+    def settle(self, timeout_s: float = 120) -> None:
+        """Until every message has been acknowledged."""
+        try:
+            self.cloud.wait_until_quiet(timeout_s)
+        except TimeoutError as error:
+            raise AssertionError(self.service.output()[-4000:]) from error
+
+    def segment(self, data: bytes, prompts: list[str]) -> dict[str, Any]:
+        parts: list[tuple[str, Any]] = [("image", ("x.png", data)), ("threshold", (None, "0.3"))]
+        parts += [("prompts", (None, prompt)) for prompt in prompts]
+        parts += [(field, (None, "true")) for field in ("return_masks", "return_contours")]
+        answer = requests.post(f"{self.service.url}/segment", files=parts, timeout=120)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+
+@pytest.fixture(scope="module")
+def deployment(
+    start_service: Callable[..., Any], eventually: Callable[..., None], mailbox: Callable[..., Any]
+) -> Iterator[Deployment]:
+    settings = LocalCloudSettings(duplicate_rate=DUPLICATE_RATE)
+    with LocalCloud(settings) as cloud:
+        service = start_service(cloud.environment()).wait_until_ready()
+        cloud.push_to(f"{service.url}/events")
+        boxes = (mailbox(cloud, name) for name in (settings.results_subscription, settings.dead_letter_subscription))
+        yield Deployment(cloud, service, cloud.storage, *boxes, eventually)
+        service.__exit__()  # before the cloud, so that nothing is cut off in the middle
+
+
+def check_messages(messages: list[Any], status: str) -> None:
+    """Per job exactly one message of its own, and replays besides."""
+    own = Counter(m.attributes["job_id"] for m in messages if m.attributes["replayed"] == "false")
+    assert set(own.values()) == {1}
+    assert set(own) == {m.attributes["job_id"] for m in messages}
+    assert {m.attributes["status"] for m in messages} == {status}
+
+
+@pytest.mark.timeout(1200)
+def test_two_hundred_uploads_with_sidecars_before_after_and_meanwhile(
+    deployment: Deployment, draw: Callable[..., bytes]
+) -> None:
+    def size_of(number: int) -> tuple[int, int]:
+        return 80 + number % 20, 70 + number // 20
+
+    def upload(number: int) -> None:
+        name, data = f"many/{number}.png", draw(*size_of(number), shift=number % 8)
+        steps = [
+            lambda: deployment.upload_image(name, data),
+            lambda: deployment.upload_prompts(name, PROMPT_SETS[number % 4]),
+        ]
+        if number % 3 == 0:
+            steps.reverse()
+        if number % 3 < 2:
+            for step in steps:
+                step()
+        else:
+            with ThreadPoolExecutor(2) as pair:
+                list(pair.map(lambda step: step(), steps))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(upload, range(IMAGES)))
+    names = {f"many/{number}.png.json" for number in range(IMAGES)}
+    deployment.settle(900)
+    assert deployment.outputs("many/") == names
+
+    for number in range(IMAGES):
+        document = deployment.output(f"many/{number}.png.json")
+        width, height = size_of(number)
+        assert document["input"]["uri"] == f"gs://sam3-input/many/{number}.png"
+        assert document["image"] == {"width": width, "height": height, "exif_orientation": 1}
+        assert [result["label"] for result in document["results"]] == PROMPT_SETS[number % 4]
+        if number % 10 == 0:
+            direct = deployment.segment(draw(width, height, shift=number % 8), PROMPT_SETS[number % 4])
+            assert document["results"] == direct["results"]
+            assert document["model"] == direct["model"]
+
+    messages = [m for m in deployment.results.all() if m.attributes["object"].startswith("many/")]
+    check_messages(messages, "succeeded")
+    assert len({m.attributes["job_id"] for m in messages}) == IMAGES
+    assert deployment.cloud.statistics()[deployment.cloud.settings.uploads_subscription].duplicated > 0
+
+
+def test_a_photograph_gives_the_same_answer_through_both_doors(deployment: Deployment) -> None:
+    photo = files("skimage").joinpath("data/coffee.png").read_bytes()
+    deployment.upload_prompts("photo/coffee.png", ["cup"])
+    deployment.upload_image("photo/coffee.png", photo)
+    deployment.settle()
+    document = deployment.output("photo/coffee.png.json")
+    assert document["image"]["width"] == 600
+    assert document["results"] == deployment.segment(photo, ["cup"])["results"]
+
+
+ODD_NAMES = (
+    "odd/with space.png",
+    "odd/a#b.png",
+    "odd/a?b=c&d.png",
+    "odd/100%25.png",
+    "odd/a+b.png",
+    "odd/Küche/Äpfel.png",
+    "odd/😀.png",
+    "odd/'\"<b>.png",
+    "odd/a\\b.png",
+    "odd/..png",
+    "odd/" + "ü" * 440 + ".png",
+    "odd/no suffix",
+    "odd/UPPER.PNG",
+)
+
+
+def test_odd_object_names(deployment: Deployment, draw: Callable[..., bytes]) -> None:
+    assert max(len(name.encode()) for name in ODD_NAMES) < MAX_NAME_BYTES
+    for name in ODD_NAMES:
+        deployment.upload_image(name, draw())
+        deployment.upload_prompts(name, ["square"])
+    deployment.settle()
+    assert deployment.outputs("odd/") == {f"{name}.json" for name in ODD_NAMES}
+    for name in ODD_NAMES:
+        assert deployment.output(f"{name}.json")["input"]["uri"] == f"gs://sam3-input/{name}"
+        check_messages(deployment.results.about(name), "succeeded")
+
+
+def test_bad_images_are_answered_once_and_not_delivered_for_ever(deployment: Deployment) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), "red").save(buffer, "PNG")
+    bad = {
+        "text": (b"just text", "not_an_image"),
+        "cut": (buffer.getvalue()[:60], "unreadable_image"),
+        "empty": (b"", ""),
+    }
+    for name, (data, _) in bad.items():
+        deployment.upload_prompts(f"bad/{name}.png", ["square"])
+        deployment.upload_image(f"bad/{name}.png", data)
+    deployment.upload_image("bad/sidecar.png", buffer.getvalue())
+    deployment.upload("bad/sidecar.png.prompts.json", '["cat", ""]')
+    deployment.settle()
+    assert deployment.outputs("bad/") == {f"bad/{name}.png.error.json" for name in (*bad, "sidecar")}
+    for name, (_, code) in (bad | {"sidecar": (b"", "bad_sidecar")}).items():
+        error = deployment.output(f"bad/{name}.png.error.json")["error"]
+        assert error["code"] == (code or "not_an_image")
+        assert error["detail"]
+        check_messages(deployment.results.about(f"bad/{name}.png"), "failed")
+
+
+def test_an_unreadable_event_is_dead_lettered_whole(deployment: Deployment) -> None:
+    settings = deployment.cloud.settings
+    topic = f"projects/{settings.project}/topics/{settings.uploads_topic}"
+    deployment.cloud.publisher.publish(topic, b"no notification", bucketId="sam3-input", x="y").result(30)
+    deployment.settle()
+    message = deployment.dead_letters.all()[0]
+    assert message.data["message"]["attributes"] == {"bucketId": "sam3-input", "x": "y"}
+    assert message.data["message"]["data"] == "bm8gbm90aWZpY2F0aW9u"
+    assert "eventType" in message.attributes["reason"]
+
+
+def test_a_kill_in_the_middle_is_finished_by_the_redelivery(
+    deployment: Deployment, start_service: Callable[..., Any], draw: Callable[..., bytes]
+) -> None:
+    names = [f"kill/{number}.png" for number in range(12)]
+    victim = start_service(deployment.cloud.environment()).wait_until_ready()
+    deployment.cloud.push_to(f"{victim.url}/events")
+    for name in names:
+        deployment.upload_prompts(name, ["square"])
+        deployment.upload_image(name, draw())
+    deployment.eventually(lambda: bool(deployment.outputs("kill/")), 120, victim.output)
+    victim.kill()
+    deployment.cloud.push_to(f"{deployment.service.url}/events")
+    deployment.settle()
+    assert deployment.outputs("kill/") == {f"{name}.json" for name in names}
+    for name in names:
+        replayed = [m.attributes["replayed"] for m in deployment.results.about(name)]
+        assert replayed, "announced at least once"
+        assert replayed.count("false") <= 1

@@ -1,0 +1,413 @@
+"""The delivery table of docs/events.md: races and faults, staged around the real storage and Pub/Sub clients."""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from service.errors import BadEnvelope, CloudUnavailable, NotReady, QueueFull, UnreadableImage
+
+PROMPTS = '["cat", "dog"]'
+
+
+def raising(error: Exception, *, at: str, times: int = 1) -> Callable[[str], None]:
+    """Raise at the first `times` calls of that name."""
+    left = [times]
+
+    def trouble(name: str) -> None:
+        if name == at and left[0]:
+            left[0] -= 1
+            raise error
+
+    return trouble
+
+
+def once(action: Callable[[], Any]) -> Callable[[], None]:
+    """Run the action at the first call only."""
+    pending = [action]
+
+    def act() -> None:
+        if pending:
+            pending.pop()()
+
+    return act
+
+
+def replayed(bench: Any, name: str) -> list[str]:
+    return [message.attributes["replayed"] for message in bench.results.about(name)]
+
+
+def test_done(bench: Any, stage: Any) -> None:
+    s = stage()
+    sidecar = bench.upload("done/a.prompts.json", '{"prompts": ["cat"], "metadata": {"order": 7}}')
+    image = bench.upload("done/a.jpg", b"image", "image/jpeg")
+    assert s.handle(image) == ["succeeded"]
+    document = bench.output("done/a.jpg.json")
+    assert document["schema"] == "sam3.result/1"
+    assert document["input"]["uri"] == "gs://sam3-input/done/a.jpg"
+    assert document["input"]["generation"] == image.generation
+    assert document["input"]["crc32c"]
+    assert document["request"]["source"] == {
+        "uri": "gs://sam3-input/done/a.prompts.json",
+        "generation": sidecar.generation,
+    }
+    assert set(document["results"][0]) >= {"masks_rle", "contours"}
+    [message] = bench.results.about("done/a.jpg")
+    assert message.attributes == {
+        "status": "succeeded",
+        "bucket": "sam3-input",
+        "object": "done/a.jpg",
+        "job_id": document["job_id"],
+        "replayed": "false",
+    }
+    assert message.data["output"] == "gs://sam3-output/done/a.jpg.json"
+    assert message.data["counts"] == {"cat": 1}
+    assert message.data["metadata"] == {"order": 7}
+
+
+def test_at_most_eight_calls(bench: Any, stage: Any) -> None:
+    for first, second in (("image", "sidecar"), ("sidecar", "image")):
+        s = stage()
+        bench.upload(f"calls/{first}.prompts.json", "{broken")
+        bench.upload(f"calls/{first}.jpg", b"image", "image/jpeg")
+        events = {
+            "image": lambda name=first: bench.upload(f"calls/{name}.jpg", b"image", "image/jpeg"),
+            "sidecar": lambda name=first: bench.upload(f"calls/{name}.prompts.json", PROMPTS),
+        }
+        events[first]()
+        for each in (first, second):  # the second leaves an error or result to delete
+            s.store.calls.clear(), s.publisher.calls.clear()
+            s.handle(events[each]())
+            assert len(s.store.calls) + len(s.publisher.calls) <= 8, s.store.calls
+
+
+def test_the_same_work_is_not_done_twice(bench: Any, stage: Any) -> None:
+    s = stage()
+    bench.upload("same/a.prompts.json", PROMPTS)
+    image = bench.upload("same/a.jpg", b"image", "image/jpeg")
+    assert [s.handle(image), s.handle(image), s.handle(image)] == [["succeeded"], ["replayed"], ["replayed"]]
+    assert s.segmenter.calls == 1
+    assert replayed(bench, "same/a.jpg") == ["false", "true", "true"]
+    first, *others = bench.results.about("same/a.jpg")
+    assert all(other.data == first.data for other in others)
+
+
+@pytest.mark.parametrize("workers", [2, 6])
+def test_workers_at_the_same_time_leave_one_result(bench: Any, stage: Any, workers: int) -> None:
+    name = f"race-{workers}/a.jpg"
+    bench.upload(f"race-{workers}/a.prompts.json", PROMPTS)
+    image = bench.upload(name, b"image", "image/jpeg")
+    stages = [stage() for _ in range(workers)]
+    barrier = threading.Barrier(workers)
+    for s in stages:  # all have looked and none has written
+        s.segmenter.before = barrier.wait
+    with ThreadPoolExecutor(workers) as pool:
+        outcomes = list(pool.map(lambda s: s.handle(image), stages))
+    assert sorted(outcomes) == [["replayed"]] * (workers - 1) + [["succeeded"]]
+    assert sorted(replayed(bench, name)) == ["false"] + ["true"] * (workers - 1)
+
+
+@pytest.mark.parametrize("first", ["image", "sidecar"])
+def test_either_event_may_come_first(bench: Any, stage: Any, first: str) -> None:
+    s = stage()
+    uploads = {
+        "image": lambda: bench.upload(f"order/{first}.jpg", b"image", "image/jpeg"),
+        "sidecar": lambda: bench.upload(f"order/{first}.prompts.txt", "cat\n# no dog\n"),
+    }
+    second = "sidecar" if first == "image" else "image"
+    assert s.handle(uploads[first]()) == ["waiting_for_prompts" if first == "image" else "waiting_for_image"]
+    assert s.handle(uploads[second]()) == ["succeeded"]
+    assert replayed(bench, f"order/{first}.jpg") == ["false"]
+
+
+def test_an_overwritten_image_is_left_to_the_newer_event(bench: Any, stage: Any) -> None:
+    s = stage()
+    bench.upload("stale/a.prompts.json", PROMPTS)
+    old = bench.upload("stale/a.jpg", b"old", "image/jpeg")
+    bench.upload("stale/a.jpg", b"new", "image/jpeg")
+    assert s.handle(old) == ["stale"]
+    bench.delete("stale/a.jpg")
+    assert s.handle(old) == ["stale"]
+    assert s.segmenter.calls == 0
+    assert bench.output("stale/a.jpg.json") is None
+    assert bench.results.about("stale/a.jpg") == []
+
+
+def test_an_overwritten_or_deleted_sidecar_is_left_to_the_newer_event(bench: Any, stage: Any) -> None:
+    s = stage()
+    bench.upload("stale/b.jpg", b"image", "image/jpeg")
+    old = bench.upload("stale/b.prompts.json", PROMPTS)
+    bench.upload("stale/b.prompts.json", '["fox"]')
+    assert s.handle(old) == ["stale"]
+    bench.delete("stale/b.prompts.json")
+    assert s.handle(old) == ["stale"]
+    assert s.segmenter.calls == 0
+
+
+def test_an_image_overwritten_before_it_is_read(bench: Any, stage: Any) -> None:
+    s = stage()
+    bench.upload("stale/c.prompts.json", PROMPTS)
+    old = bench.upload("stale/c.jpg", b"old", "image/jpeg")
+
+    def overwrite(name: str) -> None:
+        if name == "read" and s.store.calls.count("read") == 2:  # the sidecar is read, the image is about to be
+            bench.upload("stale/c.jpg", b"new", "image/jpeg")
+
+    s.store.trouble = overwrite
+    assert s.handle(old) == ["stale"]
+    assert bench.output("stale/c.jpg.json") is None
+
+
+def test_a_slow_worker_never_replaces_the_result_of_a_newer_upload(bench: Any, stage: Any) -> None:
+    slow, fast = stage(), stage()
+    bench.upload("slow/a.prompts.json", PROMPTS)
+    old = bench.upload("slow/a.jpg", b"old", "image/jpeg")
+    new = []
+
+    def meanwhile() -> None:
+        new.append(bench.upload("slow/a.jpg", b"new", "image/jpeg"))
+        assert fast.handle(new[0]) == ["succeeded"]
+
+    slow.segmenter.before = once(meanwhile)
+    assert slow.handle(old) == ["stale"]
+    assert bench.output("slow/a.jpg.json")["input"]["generation"] == new[0].generation
+    assert replayed(bench, "slow/a.jpg") == ["false"]
+
+
+def test_a_changed_sidecar_makes_a_new_result(bench: Any, stage: Any) -> None:
+    s = stage()
+    bench.upload("change/a.jpg", b"image", "image/jpeg")
+    assert s.handle(bench.upload("change/a.prompts.json", '["cat"]')) == ["succeeded"]
+    assert s.handle(bench.upload("change/a.prompts.json", '["fox"]')) == ["succeeded"]
+    assert [result["label"] for result in bench.output("change/a.jpg.json")["results"]] == ["fox"]
+    assert len({message.attributes["job_id"] for message in bench.results.about("change/a.jpg")}) == 2
+
+
+def test_the_rank_of_sidecars_decides_not_their_order(bench: Any, stage: Any) -> None:
+    s = stage()
+    bench.upload("rank/a.jpg", b"image", "image/jpeg")
+    names = ("a.jpg.prompts.txt", "a.prompts.txt", "a.jpg.prompts.json", "a.prompts.json")
+    for name in names:
+        text = f'["{name}"]' if name.endswith("json") else name
+        assert s.handle(bench.upload(f"rank/{name}", text)) == ["succeeded"]
+        assert bench.output("rank/a.jpg.json")["results"][0]["label"] == name
+    assert s.handle(bench.upload("rank/a.jpg.prompts.txt", "late")) == ["replayed"]
+
+
+def test_one_sidecar_for_all_images_of_its_stem(bench: Any, stage: Any) -> None:
+    s = stage()
+    for name in ("a.jpg", "a.png", "a.b.jpg", "ab.jpg"):
+        bench.upload(f"stem/{name}", b"image", "image/jpeg")
+    bench.upload("stem/a", b"image", "image/jpeg")
+    assert s.handle(bench.upload("stem/a.prompts.json", PROMPTS)) == ["succeeded"] * 3
+    written = [name for name in ("a", "a.jpg", "a.png", "a.b.jpg", "ab.jpg") if bench.output(f"stem/{name}.json")]
+    assert written == ["a", "a.jpg", "a.png"]
+    assert s.handle(bench.upload("stem/ab.jpg.prompts.json", PROMPTS)) == ["succeeded"]
+
+
+def test_an_image_without_a_suffix(bench: Any, stage: Any) -> None:
+    s = stage()
+    image = bench.upload("bare/photo", b"image", "image/jpeg")
+    assert s.handle(image) == ["waiting_for_prompts"]
+    bench.upload("bare/photo.prompts.json", PROMPTS)
+    assert s.handle(image) == ["succeeded"]
+
+
+@pytest.mark.parametrize(
+    ("sidecar", "code"),
+    [
+        ("{broken", "bad_sidecar"),
+        ("[]", "bad_sidecar"),
+        ('{"prompts": ["cat"], "output": "gs://x/y.json"}', "bad_sidecar"),
+        ("[" + '"cat",' * 20 + '"cat"' + "]", "bad_sidecar"),
+        ('["' + "x" * 600 + '"]', "bad_sidecar"),
+    ],
+)
+def test_a_sidecar_at_fault(bench: Any, stage: Any, sidecar: str, code: str) -> None:
+    s = stage(MAX_PROMPTS="10", MAX_SIDECAR_BYTES="500")
+    name = f"fault/{zlib.crc32(sidecar.encode())}"
+    image = bench.upload(f"{name}.jpg", b"image", "image/jpeg")
+    event = bench.upload(f"{name}.prompts.json", sidecar)
+    assert [s.handle(event), s.handle(event), s.handle(image)] == [["failed"], ["replayed"], ["replayed"]]
+    document = bench.output(f"{name}.jpg.error.json")
+    assert document["error"]["code"] == code
+    assert document["error"]["retryable"] is False
+    assert document["request"] is None
+    messages = bench.results.about(f"{name}.jpg")
+    assert [message.attributes["replayed"] for message in messages] == ["false", "true", "true"]
+    assert {message.attributes["status"] for message in messages} == {"failed"}
+    assert {message.attributes["job_id"] for message in messages} == {document["job_id"]}
+    assert messages[0].data["error"] == document["error"]
+    assert s.segmenter.calls == 0
+
+
+def test_result_and_error_exclude_each_other(bench: Any, stage: Any) -> None:
+    s = stage()
+    bench.upload("either/a.jpg", b"image", "image/jpeg")
+    for sidecar, there, gone in (
+        (PROMPTS, "json", "error.json"),
+        ("{broken", "error.json", "json"),
+        (PROMPTS, "json", "error.json"),
+    ):
+        s.handle(bench.upload("either/a.prompts.json", sidecar))
+        assert bench.output(f"either/a.jpg.{there}") is not None
+        assert bench.output(f"either/a.jpg.{gone}") is None
+
+
+def test_result_and_error_written_at_the_same_time(bench: Any, stage: Any) -> None:
+    """Each is a new object, so no precondition meets: the later writer sees the other one and looks again."""
+    slow, fast = stage(), stage()
+    bench.upload("both/a.prompts.json", PROMPTS)
+    image = bench.upload("both/a.jpg", b"image", "image/jpeg")
+
+    def meanwhile() -> None:
+        assert fast.handle(bench.upload("both/a.prompts.json", "{broken")) == ["failed"]
+
+    slow.segmenter.before = once(meanwhile)
+    assert slow.handle(image) == ["replayed"]
+    assert bench.output("both/a.jpg.json") is None
+    assert bench.output("both/a.jpg.error.json") is not None
+
+
+def test_a_crash_between_writing_and_cleaning_up_is_finished_by_the_redelivery(bench: Any, stage: Any) -> None:
+    s = stage()
+    bench.upload("crash/a.jpg", b"image", "image/jpeg")
+    s.handle(bench.upload("crash/a.prompts.json", "{broken"))
+    event = bench.upload("crash/a.prompts.json", PROMPTS)
+    s.store.trouble = raising(CloudUnavailable("gone"), at="delete")
+    with pytest.raises(CloudUnavailable):
+        s.handle(event)
+    assert bench.output("crash/a.jpg.error.json") is not None
+    assert s.handle(event) == ["replayed"]
+    assert bench.output("crash/a.jpg.error.json") is None
+    assert bench.output("crash/a.jpg.json") is not None
+
+
+@pytest.mark.parametrize("size", ["object", "name"])
+def test_inputs_that_are_too_large(bench: Any, stage: Any, size: str) -> None:
+    s = stage(MAX_OBJECT_BYTES="1024")
+    stem = "large/" + ("n" * 1005 if size == "name" else "a")
+    bench.upload(f"{stem}.prompts.json", PROMPTS)
+    image = bench.upload(f"{stem}.jpg", b"x" * 2000, "image/jpeg")
+    assert s.handle(image) == ["failed"]
+    [message] = bench.results.about(f"{stem}.jpg")
+    assert message.data["error"]["code"] == ("name_too_long" if size == "name" else "too_large")
+    assert message.data["output"] == (None if size == "name" else "gs://sam3-output/large/a.jpg.error.json")
+
+
+def test_an_image_at_fault_is_tried_again_when_the_limits_have_changed(bench: Any, stage: Any) -> None:
+    bench.upload("limits/a.prompts.json", PROMPTS)
+    image = bench.upload("limits/a.jpg", b"x" * 2000, "image/jpeg")
+    assert stage(MAX_OBJECT_BYTES="1024").handle(image) == ["failed"]
+    assert stage().handle(image) == ["succeeded"]
+    assert bench.output("limits/a.jpg.error.json") is None
+
+
+@pytest.mark.parametrize("error", [NotReady("loading"), QueueFull("full"), CloudUnavailable("down")])
+def test_our_own_trouble_leaves_nothing_and_asks_for_redelivery(bench: Any, stage: Any, error: Exception) -> None:
+    s = stage()
+    name = f"trouble/{type(error).__name__}"
+    bench.upload(f"{name}.prompts.json", PROMPTS)
+    image = bench.upload(f"{name}.jpg", b"image", "image/jpeg")
+
+    def fail() -> None:
+        raise error
+
+    s.segmenter.before = once(fail)
+    with pytest.raises(type(error)):
+        s.handle(image)
+    assert bench.output(f"{name}.jpg.json") is None
+    assert bench.output(f"{name}.jpg.error.json") is None
+    assert s.handle(image) == ["succeeded"]
+    assert replayed(bench, f"{name}.jpg") == ["false"]
+
+
+@pytest.mark.parametrize("at", ["list", "read", "write_json"])
+def test_storage_trouble_at_any_point(bench: Any, stage: Any, at: str) -> None:
+    s = stage()
+    bench.upload(f"storage/{at}.prompts.json", PROMPTS)
+    image = bench.upload(f"storage/{at}.jpg", b"image", "image/jpeg")
+    s.store.trouble = raising(CloudUnavailable("down"), at=at)
+    with pytest.raises(CloudUnavailable):
+        s.handle(image)
+    assert bench.results.about(f"storage/{at}.jpg") == []
+    assert s.handle(image) == ["succeeded"]
+
+
+def test_a_lost_announcement_comes_as_a_replay(bench: Any, stage: Any) -> None:
+    s = stage()
+    bench.upload("announce/a.prompts.json", PROMPTS)
+    image = bench.upload("announce/a.jpg", b"image", "image/jpeg")
+    s.publisher.trouble = raising(CloudUnavailable("down"), at="publish")
+    with pytest.raises(CloudUnavailable):
+        s.handle(image)
+    assert s.handle(image) == ["replayed"]
+    assert replayed(bench, "announce/a.jpg") == ["true"]
+
+
+def test_an_unreadable_image_in_the_middle_of_a_stem_stops_no_other(bench: Any, stage: Any) -> None:
+    s = stage()
+    for name in ("a.gif", "a.jpg", "a.png"):
+        bench.upload(f"mixed/{name}", b"image", "image/jpeg")
+
+    def fail() -> None:
+        raise UnreadableImage("truncated")
+
+    s.segmenter.before = once(fail)
+    assert s.handle(bench.upload("mixed/a.prompts.json", PROMPTS)) == ["failed", "succeeded", "succeeded"]
+
+
+def test_an_object_that_keeps_changing_is_given_back(bench: Any, stage: Any) -> None:
+    s = stage()
+    bench.upload("busy/a.prompts.json", PROMPTS)
+    image = bench.upload("busy/a.jpg", b"image", "image/jpeg")
+    output = bench.client.bucket("sam3-output").blob("busy/a.jpg.json")
+    s.segmenter.before = lambda: output.upload_from_string("{}")
+    with pytest.raises(CloudUnavailable, match="kept changing"):
+        s.handle(image)
+
+
+def test_nothing_is_read_while_the_model_loads(bench: Any, stage: Any) -> None:
+    s = stage()
+    image = bench.upload("loading/a.jpg", b"image", "image/jpeg")
+    s.segmenter.phase = "loading"
+    with pytest.raises(NotReady):
+        s.handle(image)
+    assert s.store.calls == []
+
+
+def test_ignored_events_cost_nothing(bench: Any, stage: Any) -> None:
+    s = stage(INPUT_PREFIX="in/")
+    for name, kind in (("elsewhere/a.jpg", "image/jpeg"), ("in/a.pdf", "application/pdf"), ("in/_prompts.json", "x/y")):
+        assert s.handle(bench.upload(name, b"x", kind)) == ["ignored"]
+    assert s.store.calls == []
+
+
+def test_outputs_beside_inputs_are_no_inputs(bench: Any, stage: Any) -> None:
+    s = stage(OUTPUT_BUCKET="sam3-input", OUTPUT_PREFIX="results/")
+    bench.upload("beside/a.prompts.json", PROMPTS)
+    assert s.handle(bench.upload("beside/a.jpg", b"image", "image/jpeg")) == ["succeeded"]
+    assert s.handle(bench.upload("results/beside/a.jpg", b"image", "image/jpeg")) == ["ignored"]
+
+
+def test_an_unreadable_push_is_kept_whole(bench: Any, stage: Any) -> None:
+    s = stage()
+    outcome = s.worker.reject(b'{"message": "nonsense"}', BadEnvelope("no message " + "x" * 2000))
+    assert outcome.status == "dead_lettered"
+    message = bench.dead_letters.all()[-1]
+    assert message.data == {"message": "nonsense"}
+    assert message.attributes["reason"].startswith("no message")
+
+
+def test_an_unreadable_push_that_cannot_be_kept_is_not_acknowledged(stage: Any) -> None:
+    s = stage()
+    s.publisher.trouble = raising(CloudUnavailable("down"), at="publish")
+    with pytest.raises(CloudUnavailable):
+        s.worker.reject(b"x", BadEnvelope("no"))
+    with pytest.raises(BadEnvelope):
+        stage(DEAD_LETTER_TOPIC="").worker.reject(b"x", BadEnvelope("no"))
