@@ -28,7 +28,8 @@ class ServiceProcess:
         clean = {
             name: value for name, value in os.environ.items() if not name.endswith(("_HOST", "_TOPIC", "_BUCKETS"))
         }
-        base = {"SAM3_MODEL": "embedded", "SAM3_DEVICE": "cpu", "PORT": str(self.port)}
+        # One thread: two that wait for each other on a busy machine are many times slower on a model this small.
+        base = {"SAM3_MODEL": "embedded", "SAM3_DEVICE": "cpu", "TORCH_NUM_THREADS": "1", "PORT": str(self.port)}
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "service"],

@@ -1,0 +1,1 @@
+"""For people: the `sam3` command, the local cloud, the training of the embedded model."""

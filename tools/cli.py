@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
+from importlib import import_module
 
-from tools import demo, evaluate, local
+COMMANDS = {
+    "demo": "run the whole event path on an embedded local cloud",
+    "local": "the local cloud on its own: Cloud Storage and Pub/Sub emulators",
+    "evaluate": "score a model on held-out drawn scenes",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; the exit status is its own."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(prog="sam3", description="Tools around the SAM 3 service.")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (demo, local, evaluate):
-        command.register(subparsers)
-    parsed = parser.parse_args(arguments)
+    for name, purpose in COMMANDS.items():
+        if given[:1] == [name]:
+            # Only the one that runs is imported: torch and Google's clients take seconds.
+            import_module(f"tools.{name}").register(subparsers)
+        else:
+            subparsers.add_parser(name, help=purpose)
+    parsed = parser.parse_args(given)
     status: int = parsed.run(parsed)
     return status

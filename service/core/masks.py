@@ -30,8 +30,9 @@ class MaskCrop:
 def crop_masks(logits: NDArray[np.float32], size_hw: tuple[int, int], mask_threshold: float = 0.5) -> list[MaskCrop]:
     """Resize each (h, w) map of `logits` (N, h, w) to `size_hw` and keep what is more probable than the threshold.
 
-    Equals, bit for bit, the full-frame bilinear `torch.nn.functional.interpolate` > logit(mask_threshold) on a
-    CPU with AVX2, in memory that grows with the object and not with N × H × W. `logits` must be finite.
+    Equals, bit for bit, the full-frame bilinear `torch.nn.functional.interpolate` of (N, 1, h, w) >
+    logit(mask_threshold) on a CPU with AVX2, in memory that grows with the object and not with N × H × W.
+    As channels, (1, N, h, w), torch rounds some N otherwise, by the last bit. `logits` must be finite.
     """
     grid = make_grid(logits.shape[1:], size_hw)
     level = math.log(mask_threshold / (1 - mask_threshold))

@@ -6,11 +6,12 @@ separable, so each box needs one small matrix per axis instead of a gather per s
 """
 
 from collections.abc import Sequence
+from importlib import import_module
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.models.sam3 import modeling_sam3
 
 
 def _sample_positions(low: Tensor, length: Tensor, output_size: int) -> tuple[Tensor, Tensor]:
@@ -62,5 +63,7 @@ def install_roi_align() -> None:
 
     `modeling_sam3` imports torchvision into its globals only when it finds it, and looks the name up at each call.
     """
+    # `from transformers.models.sam3 import modeling_sam3` gives a placeholder until something has imported the module.
+    modeling_sam3: Any = import_module("transformers.models.sam3.modeling_sam3")
     if not hasattr(modeling_sam3, "torchvision"):
         modeling_sam3.torchvision = SimpleNamespace(ops=SimpleNamespace(roi_align=roi_align))

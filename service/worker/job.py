@@ -25,7 +25,7 @@ from service.errors import BadSidecar, NotFound, PreconditionFailed, ServiceErro
 from service.gcp.publisher import Publisher
 from service.gcp.storage import ObjectStore
 from service.settings import Settings
-from service.worker.surroundings import Job, Slot
+from service.worker.surroundings import JOB_ID, Job, Slot
 
 Status = Literal[
     "succeeded", "failed", "replayed", "stale", "ignored", "waiting_for_prompts", "waiting_for_image", "dead_lettered"
@@ -117,7 +117,7 @@ class JobRunner:
             mine.name,
             _encoded(document),
             if_generation=mine.generation,
-            metadata={"job_id": document["job_id"]},
+            metadata={JOB_ID: document["job_id"]},
         )
         self._announce(job, document, mine.name, request, replayed=False)
         self._exclude(other)

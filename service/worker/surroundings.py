@@ -18,6 +18,9 @@ from service.core.naming import (
 from service.errors import NameTooLong
 from service.gcp.storage import ObjectInfo, ObjectStore
 
+# Custom metadata of every document that we write: the job that it answers.
+JOB_ID = "sam3-job-id"
+
 
 @dataclass(frozen=True)
 class Slot:
@@ -33,7 +36,7 @@ class Slot:
 
     def holds(self, job_id: str) -> bool:
         """Whether the document was made by that job."""
-        return self.found is not None and self.found.metadata.get("job_id") == job_id
+        return self.found is not None and self.found.metadata.get(JOB_ID) == job_id
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -19,7 +20,9 @@ from service.gcp.publisher import Publisher
 from service.gcp.storage import ObjectStore
 from service.settings import Settings
 from service.worker import Worker
+from tools.localcloud import clients
 from tools.localcloud.cloud import LocalCloud
+from tools.localcloud.settings import LocalCloudSettings
 
 
 @dataclass(frozen=True)
@@ -28,20 +31,42 @@ class Message:
     attributes: dict[str, str]
 
 
-class Mailbox:
-    """Everything that a pull subscription has delivered so far."""
+@dataclass(frozen=True)
+class Clients:
+    """Google's own clients of a local cloud."""
 
-    def __init__(self, cloud: LocalCloud, subscription: str) -> None:
-        self._cloud = cloud
+    storage: storage.Client
+    publisher: Any
+    subscriber: Any
+
+
+@contextlib.contextmanager
+def connected(cloud: LocalCloud) -> Iterator[Clients]:
+    environment = cloud.environment()
+    with (
+        contextlib.closing(clients.storage_client(environment["STORAGE_EMULATOR_HOST"], cloud.settings.project)) as gcs,
+        clients.subscriber_client(environment["PUBSUB_EMULATOR_HOST"]) as subscriber,
+        contextlib.closing(Publisher(clients.publisher_client(environment["PUBSUB_EMULATOR_HOST"]))) as publisher,
+    ):
+        yield Clients(gcs, publisher, subscriber)
+
+
+class Mailbox:
+    """Every message that a pull subscription has delivered so far, once: it too delivers some of them twice."""
+
+    def __init__(self, subscriber: Any, subscription: str) -> None:
+        self._subscriber = subscriber
         self._subscription = subscription
-        self._messages: list[Message] = []
+        self._messages: dict[str, Message] = {}
 
     def all(self) -> list[Message]:
         while found := self._pull():
             ids = [each.ack_id for each in found]
-            self._cloud.subscriber.acknowledge(subscription=self._subscription, ack_ids=ids)
-            self._messages += [Message(json.loads(each.message.data), dict(each.message.attributes)) for each in found]
-        return self._messages
+            self._subscriber.acknowledge(subscription=self._subscription, ack_ids=ids)
+            for each in found:
+                message = Message(json.loads(each.message.data), dict(each.message.attributes))
+                self._messages[each.message.message_id] = message
+        return list(self._messages.values())
 
     def about(self, name: str) -> list[Message]:
         return [message for message in self.all() if message.attributes.get("object") == name]
@@ -49,28 +74,28 @@ class Mailbox:
     def _pull(self) -> list[Any]:
         request = {"subscription": self._subscription, "max_messages": 500, "return_immediately": True}
         with pytest.warns(DeprecationWarning, match="return_immediately"):
-            return list(self._cloud.subscriber.pull(request=request).received_messages)
+            return list(self._subscriber.pull(request=request).received_messages)
 
 
 @dataclass(frozen=True)
 class Bench:
-    """A local cloud whose uploads nobody handles: tests hand the notifications over themselves."""
+    """A local cloud; as long as nothing is pushed, tests hand the notifications over themselves."""
 
     cloud: LocalCloud
-    client: storage.Client
+    clients: Clients
     results: Mailbox
     dead_letters: Mailbox
 
     def upload(self, name: str, data: bytes | str, content_type: str = "application/octet-stream") -> Notification:
-        blob = self.client.bucket(self.cloud.settings.input_buckets[0]).blob(name)
+        blob = self.clients.storage.bucket(self.cloud.settings.input_buckets[0]).blob(name)
         blob.upload_from_string(data, content_type=content_type)
         return Notification("OBJECT_FINALIZE", blob.bucket.name, name, int(blob.generation), content_type, "1", None)
 
     def delete(self, name: str) -> None:
-        self.client.bucket(self.cloud.settings.input_buckets[0]).blob(name).delete()
+        self.clients.storage.bucket(self.cloud.settings.input_buckets[0]).blob(name).delete()
 
     def output(self, name: str) -> dict[str, Any] | None:
-        blob = self.client.bucket(self.cloud.settings.output_bucket).get_blob(name)
+        blob = self.clients.storage.bucket(self.cloud.settings.output_bucket).get_blob(name)
         return None if blob is None else json.loads(blob.download_as_bytes())
 
 
@@ -129,20 +154,22 @@ class Stage:
 
 
 @pytest.fixture(scope="session")
-def mailbox() -> type[Mailbox]:
-    return Mailbox
+def open_bench() -> Iterator[Callable[..., Bench]]:
+    """Open local clouds; all are closed at the end of the session."""
+    with contextlib.ExitStack() as stack:
+
+        def open_bench(settings: LocalCloudSettings) -> Bench:
+            cloud = stack.enter_context(LocalCloud(settings))
+            opened = stack.enter_context(connected(cloud))
+            names = settings.results_subscription, settings.dead_letter_subscription
+            return Bench(cloud, opened, *(Mailbox(opened.subscriber, name) for name in names))
+
+        yield open_bench
 
 
 @pytest.fixture(scope="session")
-def bench() -> Iterator[Bench]:
-    with LocalCloud() as cloud:
-        settings = cloud.settings
-        yield Bench(
-            cloud,
-            cloud.storage,
-            Mailbox(cloud, settings.results_subscription),
-            Mailbox(cloud, settings.dead_letter_subscription),
-        )
+def bench(open_bench: Callable[..., Bench]) -> Bench:
+    return open_bench(LocalCloudSettings())
 
 
 @pytest.fixture
@@ -150,7 +177,7 @@ def stage(bench: Bench) -> Callable[..., Stage]:
     def stage(**changes: str) -> Stage:
         settings = Settings.from_environment(bench.cloud.environment() | changes)
         segmenter = StagedSegmenter()
-        store, publisher = Counted(ObjectStore(bench.cloud.storage)), Counted(Publisher(bench.cloud.publisher))
+        store, publisher = Counted(ObjectStore(bench.clients.storage)), Counted(bench.clients.publisher)
         worker = Worker(settings, store, publisher, segmenter, lambda: datetime.now(UTC))  # type: ignore[arg-type]
         return Stage(worker, segmenter, store, publisher)
 

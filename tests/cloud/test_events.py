@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 import requests
+import urllib3
 from PIL import Image
 
 from service.core.naming import MAX_NAME_BYTES
-from tools.localcloud.cloud import LocalCloud
+from tools.localcloud import stats
 from tools.localcloud.settings import LocalCloudSettings
 
 IMAGES = 200
@@ -28,15 +29,12 @@ PROMPT_SETS = (["red square"], ["blue circle", "square"], ["circle"], ["red squa
 class Deployment:
     """A local cloud that delivers every fifth message twice, and the service that it pushes to."""
 
-    cloud: LocalCloud
+    bench: Any
     service: Any
-    client: Any
-    results: Any
-    dead_letters: Any
     eventually: Callable[..., None]
 
     def upload(self, name: str, data: bytes | str, kind: str = "application/octet-stream") -> None:
-        self.client.bucket("sam3-input").blob(name).upload_from_string(data, content_type=kind)
+        self.bench.upload(name, data, kind)
 
     def upload_image(self, name: str, data: bytes) -> None:
         self.upload(name, data, "image/png")
@@ -45,17 +43,23 @@ class Deployment:
         self.upload(f"{image}.prompts.json", json.dumps({"prompts": prompts, "options": {"threshold": 0.3}}))
 
     def output(self, name: str) -> dict[str, Any]:
-        return json.loads(self.client.bucket("sam3-output").blob(name).download_as_bytes())
+        document = self.bench.output(name)
+        assert document is not None, name
+        return document
 
     def outputs(self, prefix: str) -> set[str]:
-        return {blob.name for blob in self.client.list_blobs("sam3-output", prefix=prefix)}
+        return {blob.name for blob in self.bench.clients.storage.list_blobs("sam3-output", prefix=prefix)}
 
-    def settle(self, timeout_s: float = 120) -> None:
-        """Until every message has been acknowledged."""
-        try:
-            self.cloud.wait_until_quiet(timeout_s)
-        except TimeoutError as error:
-            raise AssertionError(self.service.output()[-4000:]) from error
+    def settle(self, prefix: str, names: set[str], timeout_s: float = 120) -> None:
+        """Until these outputs are there and every message has been acknowledged."""
+
+        def written() -> bool:
+            self.service.check()
+            return self.outputs(prefix) >= names
+
+        self.eventually(written, timeout_s, lambda: self.service.output()[-4000:])
+        self.bench.cloud.wait_until_quiet(timeout_s)
+        assert self.outputs(prefix) == names
 
     def segment(self, data: bytes, prompts: list[str]) -> dict[str, Any]:
         parts: list[tuple[str, Any]] = [("image", ("x.png", data)), ("threshold", (None, "0.3"))]
@@ -68,15 +72,13 @@ class Deployment:
 
 @pytest.fixture(scope="module")
 def deployment(
-    start_service: Callable[..., Any], eventually: Callable[..., None], mailbox: Callable[..., Any]
+    open_bench: Callable[..., Any], start_service: Callable[..., Any], eventually: Callable[..., None]
 ) -> Iterator[Deployment]:
-    settings = LocalCloudSettings(duplicate_rate=DUPLICATE_RATE)
-    with LocalCloud(settings) as cloud:
-        service = start_service(cloud.environment()).wait_until_ready()
-        cloud.push_to(f"{service.url}/events")
-        boxes = (mailbox(cloud, name) for name in (settings.results_subscription, settings.dead_letter_subscription))
-        yield Deployment(cloud, service, cloud.storage, *boxes, eventually)
-        service.__exit__()  # before the cloud, so that nothing is cut off in the middle
+    bench = open_bench(LocalCloudSettings(duplicate_rate=DUPLICATE_RATE))
+    service = start_service(bench.cloud.environment()).wait_until_ready()
+    bench.cloud.push_to(f"{service.url}/events")
+    yield Deployment(bench, service, eventually)
+    service.__exit__()  # before the cloud, so that nothing is cut off in the middle
 
 
 def check_messages(messages: list[Any], status: str) -> None:
@@ -112,8 +114,7 @@ def test_two_hundred_uploads_with_sidecars_before_after_and_meanwhile(
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(upload, range(IMAGES)))
     names = {f"many/{number}.png.json" for number in range(IMAGES)}
-    deployment.settle(900)
-    assert deployment.outputs("many/") == names
+    deployment.settle("many/", names, 900)
 
     for number in range(IMAGES):
         document = deployment.output(f"many/{number}.png.json")
@@ -126,17 +127,19 @@ def test_two_hundred_uploads_with_sidecars_before_after_and_meanwhile(
             assert document["results"] == direct["results"]
             assert document["model"] == direct["model"]
 
-    messages = [m for m in deployment.results.all() if m.attributes["object"].startswith("many/")]
+    messages = [m for m in deployment.bench.results.all() if m.attributes["object"].startswith("many/")]
     check_messages(messages, "succeeded")
     assert len({m.attributes["job_id"] for m in messages}) == IMAGES
-    assert deployment.cloud.statistics()[deployment.cloud.settings.uploads_subscription].duplicated > 0
+    with urllib3.PoolManager() as http:
+        statistics = stats.fetch(http, deployment.bench.cloud.admin_url)
+    assert statistics[deployment.bench.cloud.settings.uploads_subscription].duplicated > 0
 
 
 def test_a_photograph_gives_the_same_answer_through_both_doors(deployment: Deployment) -> None:
     photo = files("skimage").joinpath("data/coffee.png").read_bytes()
     deployment.upload_prompts("photo/coffee.png", ["cup"])
     deployment.upload_image("photo/coffee.png", photo)
-    deployment.settle()
+    deployment.settle("photo/", {"photo/coffee.png.json"})
     document = deployment.output("photo/coffee.png.json")
     assert document["image"]["width"] == 600
     assert document["results"] == deployment.segment(photo, ["cup"])["results"]
@@ -164,11 +167,10 @@ def test_odd_object_names(deployment: Deployment, draw: Callable[..., bytes]) ->
     for name in ODD_NAMES:
         deployment.upload_image(name, draw())
         deployment.upload_prompts(name, ["square"])
-    deployment.settle()
-    assert deployment.outputs("odd/") == {f"{name}.json" for name in ODD_NAMES}
+    deployment.settle("odd/", {f"{name}.json" for name in ODD_NAMES})
     for name in ODD_NAMES:
         assert deployment.output(f"{name}.json")["input"]["uri"] == f"gs://sam3-input/{name}"
-        check_messages(deployment.results.about(name), "succeeded")
+        check_messages(deployment.bench.results.about(name), "succeeded")
 
 
 def test_bad_images_are_answered_once_and_not_delivered_for_ever(deployment: Deployment) -> None:
@@ -184,21 +186,20 @@ def test_bad_images_are_answered_once_and_not_delivered_for_ever(deployment: Dep
         deployment.upload_image(f"bad/{name}.png", data)
     deployment.upload_image("bad/sidecar.png", buffer.getvalue())
     deployment.upload("bad/sidecar.png.prompts.json", '["cat", ""]')
-    deployment.settle()
-    assert deployment.outputs("bad/") == {f"bad/{name}.png.error.json" for name in (*bad, "sidecar")}
+    deployment.settle("bad/", {f"bad/{name}.png.error.json" for name in (*bad, "sidecar")})
     for name, (_, code) in (bad | {"sidecar": (b"", "bad_sidecar")}).items():
         error = deployment.output(f"bad/{name}.png.error.json")["error"]
         assert error["code"] == (code or "not_an_image")
         assert error["detail"]
-        check_messages(deployment.results.about(f"bad/{name}.png"), "failed")
+        check_messages(deployment.bench.results.about(f"bad/{name}.png"), "failed")
 
 
 def test_an_unreadable_event_is_dead_lettered_whole(deployment: Deployment) -> None:
-    settings = deployment.cloud.settings
+    settings = deployment.bench.cloud.settings
     topic = f"projects/{settings.project}/topics/{settings.uploads_topic}"
-    deployment.cloud.publisher.publish(topic, b"no notification", bucketId="sam3-input", x="y").result(30)
-    deployment.settle()
-    message = deployment.dead_letters.all()[0]
+    deployment.bench.clients.publisher.publish(topic, b"no notification", {"bucketId": "sam3-input", "x": "y"})
+    deployment.eventually(lambda: bool(deployment.bench.dead_letters.all()), 60, deployment.service.output)
+    message = deployment.bench.dead_letters.all()[0]
     assert message.data["message"]["attributes"] == {"bucketId": "sam3-input", "x": "y"}
     assert message.data["message"]["data"] == "bm8gbm90aWZpY2F0aW9u"
     assert "eventType" in message.attributes["reason"]
@@ -208,17 +209,16 @@ def test_a_kill_in_the_middle_is_finished_by_the_redelivery(
     deployment: Deployment, start_service: Callable[..., Any], draw: Callable[..., bytes]
 ) -> None:
     names = [f"kill/{number}.png" for number in range(12)]
-    victim = start_service(deployment.cloud.environment()).wait_until_ready()
-    deployment.cloud.push_to(f"{victim.url}/events")
+    victim = start_service(deployment.bench.cloud.environment()).wait_until_ready()
+    deployment.bench.cloud.push_to(f"{victim.url}/events")
     for name in names:
         deployment.upload_prompts(name, ["square"])
         deployment.upload_image(name, draw())
     deployment.eventually(lambda: bool(deployment.outputs("kill/")), 120, victim.output)
     victim.kill()
-    deployment.cloud.push_to(f"{deployment.service.url}/events")
-    deployment.settle()
-    assert deployment.outputs("kill/") == {f"{name}.json" for name in names}
+    deployment.bench.cloud.push_to(f"{deployment.service.url}/events")
+    deployment.settle("kill/", {f"{name}.json" for name in names})
     for name in names:
-        replayed = [m.attributes["replayed"] for m in deployment.results.about(name)]
+        replayed = [m.attributes["replayed"] for m in deployment.bench.results.about(name)]
         assert replayed, "announced at least once"
         assert replayed.count("false") <= 1

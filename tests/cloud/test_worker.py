@@ -366,7 +366,7 @@ def test_an_object_that_keeps_changing_is_given_back(bench: Any, stage: Any) -> 
     s = stage()
     bench.upload("busy/a.prompts.json", PROMPTS)
     image = bench.upload("busy/a.jpg", b"image", "image/jpeg")
-    output = bench.client.bucket("sam3-output").blob("busy/a.jpg.json")
+    output = bench.clients.storage.bucket("sam3-output").blob("busy/a.jpg.json")
     s.segmenter.before = lambda: output.upload_from_string("{}")
     with pytest.raises(CloudUnavailable, match="kept changing"):
         s.handle(image)

@@ -31,6 +31,10 @@ def publisher_client(host: str, *, ordering: bool = False) -> pubsub_v1.Publishe
 
 def subscriber_client(host: str) -> pubsub_v1.SubscriberClient:
     """A subscriber at the Pub/Sub emulator `host` ("address:port")."""
-    return pubsub_v1.SubscriberClient(
-        transport=SubscriberGrpcTransport(channel=grpc.insecure_channel(host))
-    )
+    return pubsub_v1.SubscriberClient(transport=SubscriberGrpcTransport(channel=grpc.insecure_channel(host)))
+
+
+def close_publisher(publisher: pubsub_v1.PublisherClient) -> None:
+    """Send what is still batched, and close the connection."""
+    publisher.stop()
+    publisher.transport.close()

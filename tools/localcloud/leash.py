@@ -4,6 +4,7 @@ The starter holds the other end of this program's standard input.  When that clo
 SIGKILL of the starter), the command is stopped.  Run as a file, with only the standard library, to start fast.
 """
 
+import os
 import signal
 import subprocess
 import sys
@@ -21,7 +22,8 @@ def main(command: list[str]) -> int:
 
 
 def _stop_at_end_of_input(child: "subprocess.Popen[bytes]") -> None:
-    sys.stdin.buffer.read()
+    # Not sys.stdin: the interpreter would wait a second for its lock at the exit.
+    os.read(0, 1)
     child.terminate()
     try:
         child.wait(GRACE_S)

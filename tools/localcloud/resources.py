@@ -55,9 +55,7 @@ def push_config(url: str, service_account: str = "", audience: str = "") -> type
     """Push to `url`, with an OIDC token of `service_account` if there is one."""
     config = types.PushConfig(push_endpoint=url)
     if service_account:
-        config.oidc_token = types.PushConfig.OidcToken(
-            service_account_email=service_account, audience=audience
-        )
+        config.oidc_token = types.PushConfig.OidcToken(service_account_email=service_account, audience=audience)
     return config
 
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -105,7 +106,7 @@ def _unit_gain(model: Sam3Model) -> None:
 
 
 def _frequency_patterns(patch_px: int) -> Tensor:
-    """The 28 lowest 2-D cosine patterns (28, px, px), weighted to rise with frequency: edges then count like mean colour."""
+    """The 28 lowest 2-D cosine patterns (28, px, px), weighted to rise with frequency: edges count like mean colour."""
     position = torch.arange(patch_px)
     waves = torch.cos(math.pi * position[:, None] * (position[None] + 0.5) / patch_px)
     waves /= waves.norm(dim=1, keepdim=True)
@@ -129,15 +130,15 @@ def _query_grid(queries: int) -> Tensor:
     return torch.logit(torch.stack([x.flatten(), y.flatten(), quarter, quarter], dim=1))
 
 
-def _box_local_attention(embedding: nn.Module, slopes: tuple[float, ...] = (10.0, 6.0, 3.0, 0.0)) -> None:
-    """Start the relative-position bias of one axis at -slope times the log distance outside the box, one slope a head."""
+def _box_local_attention(embedding: Any, slopes: tuple[float, ...] = (10.0, 6.0, 3.0, 0.0)) -> None:
+    """Start the position bias of one axis at -slope times the log distance outside the box, one slope a head."""
     first, second = embedding.layer1, embedding.layer2
-    second.weight.mul_(0.1)  # type: ignore[operator]
-    second.weight[:, :2] = 0  # type: ignore[index,operator]
-    first.weight[:2] = torch.tensor([[-1.0, 0.0], [0.0, 1.0]])  # type: ignore[index,operator]
-    first.bias[:2] = 0  # type: ignore[index,operator]
-    for head in range(second.weight.shape[0]):  # type: ignore[index,union-attr]
-        second.weight[head, :2] = -slopes[head % len(slopes)]  # type: ignore[index,operator]
+    second.weight.mul_(0.1)
+    second.weight[:, :2] = 0
+    first.weight[:2] = torch.tensor([[-1.0, 0.0], [0.0, 1.0]])
+    first.bias[:2] = 0
+    for head in range(second.weight.shape[0]):
+        second.weight[head, :2] = -slopes[head % len(slopes)]
 
 
 @torch.no_grad()
@@ -173,8 +174,8 @@ def build_model(vocabulary_size: int, size: Size) -> Sam3Model:
 def normalise_pyramid(model: Sam3Model, pixel_values: Tensor) -> list[float]:
     """Rescale the last convolution of each pyramid level to unit variance on these images; returns the scales found.
 
-    The transformer adds position codes of order 1 to the raw features: at a scale of 20, as pre-training leaves them, they
-    would drown positions, text and box bias.
+    The transformer adds position codes of order 1 to the raw features: at a scale of 20, as pre-training leaves them,
+    they would drown positions, text and box bias.
     """
     vision = model.vision_encoder
     scales = [level.std().item() for level in vision(pixel_values).fpn_hidden_states]
@@ -191,7 +192,8 @@ def _head(width: int, outputs: int) -> nn.Sequential:
 class AuxiliaryHeads(nn.Module):
     """Linear readouts of single vision tokens, supervised in training and thrown away after it.
 
-    `token_class` and `token_box` read the vision tower's features, `relevance` the features after fusion with the prompt.
+    `token_class` and `token_box` read the vision tower's features, `relevance` the features after fusion with the
+    prompt.
     """
 
     def __init__(self, width: int) -> None:

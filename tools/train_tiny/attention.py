@@ -1,7 +1,7 @@
 """Attention in float32 under bfloat16 autocast.
 
-On CPUs with bfloat16 matrix units the rest of a training step is 1.5 times faster in bfloat16, but the backward of torch's
-fused CPU attention is ten times slower than in float32, which would eat the gain.
+On CPUs with bfloat16 matrix units the rest of a training step is 1.5 times faster in bfloat16, but the backward of
+torch's fused CPU attention is ten times slower than in float32, which would eat the gain.
 """
 
 from typing import Any
@@ -22,7 +22,10 @@ def _float32_attention(
     if attention_mask is not None and attention_mask.dtype != torch.bool:
         attention_mask = attention_mask.float()
     with torch.autocast(query.device.type, enabled=False):
-        return sdpa_attention_forward(module, query.float(), key.float(), value.float(), attention_mask, **options)
+        result: tuple[Tensor, None] = sdpa_attention_forward(
+            module, query.float(), key.float(), value.float(), attention_mask, **options
+        )
+        return result
 
 
 def use_float32_attention(model: nn.Module) -> None:

@@ -44,7 +44,7 @@ class OnDevice:
 
 @dataclass(frozen=True)
 class TokenTargets(OnDevice):
-    """What each vision token shows: class coverage (B, g, g, C), box corners from the token's centre, and their weight."""
+    """What each token shows: class coverage (B, g, g, C), box corners from the token's centre, and their weight."""
 
     classes: Tensor
     boxes: Tensor
@@ -64,8 +64,8 @@ class Batch(OnDevice):
     """B images with P prompts each; N = B x P rows, prompt p of image b in row b x P + p.
 
     exemplar_boxes: (N, 2, 4) cxcywh, exemplar_labels: (N, 2), 1 or padding. target_boxes: (N, T, 4), of which the first
-    target_count (N,) count; target_objects: (N, T) says which of object_masks (B, T, m, m) each is. relevance: (N, m, m),
-    where any target is. mask_rows: the rows whose masks are trained.
+    target_count (N,) count; target_objects: (N, T) says which of object_masks (B, T, m, m) each is. relevance:
+    (N, m, m), where any target is. mask_rows: the rows whose masks are trained.
     """
 
     pixel_values: Tensor
@@ -112,7 +112,8 @@ def draw_training_scene(rng: np.random.Generator) -> Scene:
 def unit_box(item: SceneObject) -> NDArray[np.float32]:
     """The object's box in [0, 1] of its image."""
     height, width = item.mask.shape
-    return np.array(item.box_xyxy, np.float32) / np.array((width, height, width, height), np.float32)
+    box = np.array(item.box_xyxy, np.float32) / np.array((width, height, width, height), np.float32)
+    return np.asarray(box, np.float32)
 
 
 def coverage(objects: Sequence[SceneObject], side: int) -> NDArray[np.float32]:
@@ -203,11 +204,11 @@ def _padded(masks: NDArray[np.float32]) -> NDArray[np.float32]:
 def _pooled(masks: NDArray[np.float32]) -> NDArray[np.float32]:
     """Mask cells → vision tokens."""
     cells, side = MASK_CELLS_PER_TOKEN, masks.shape[-1] // MASK_CELLS_PER_TOKEN
-    return masks.reshape(len(masks), side, cells, side, cells).mean((2, 4))
+    return np.asarray(masks.reshape(len(masks), side, cells, side, cells).mean((2, 4)), np.float32)
 
 
 def _mask_rows(rng: np.random.Generator, counts: NDArray[np.int64], plan: BatchPlan) -> NDArray[np.int64]:
-    """Prompts with targets among the first images, some of them; and all without, whose relevance map must stay empty."""
+    """Some prompts with targets, of the first images; and those without, whose relevance map must stay empty."""
     within = np.arange(len(counts)) < plan.mask_images * plan.prompts
     present = np.flatnonzero((counts > 0) & within)
     rng.shuffle(present)

@@ -67,7 +67,7 @@ class Pose:
 
 
 def random_pose(rng: np.random.Generator, size_hw: tuple[int, int], can_mirror: bool) -> Pose:
-    """A pose with nearly the whole sprite inside the scene; sides of 24 to 62 reference pixels, about 10 degrees of turn."""
+    """A pose with most of the sprite in the scene: sides of 24 to 62 reference pixels, turned about 10 degrees."""
     height, width = size_hw
     side = rng.uniform(24, 62) * scale_of(size_hw)
     drawn_w, drawn_h = side * math.exp(rng.normal(0, 0.1)), side * math.exp(rng.normal(0, 0.1))
@@ -87,7 +87,7 @@ class Patch:
 
 
 def _affine(pose: Pose, sprite_px: int, origin_xy: tuple[int, int]) -> NDArray[np.float64]:
-    """The 2x3 map from sprite pixels to patch pixels; pixel centres are at integer coordinates, as in `cv2.warpAffine`."""
+    """The 2x3 map from sprite to patch pixels, whose centres are at integer coordinates as in `cv2.warpAffine`."""
     cos, sin = math.cos(pose.turn), math.sin(pose.turn)
     scale_x, scale_y = pose.size_wh[0] / sprite_px * (-1 if pose.mirrored else 1), pose.size_wh[1] / sprite_px
     linear = np.array([[cos * scale_x, -sin * scale_y], [sin * scale_x, cos * scale_y]])

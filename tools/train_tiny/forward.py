@@ -1,7 +1,7 @@
 """The training forward: `Sam3Model.forward` step by step, with the work that the losses need and no other.
 
-The prompts of an image share its vision features, every decoder layer's answer comes out, and masks are made for some of
-the prompts only: the fine pyramid levels and the pixel decoder are half of a step.
+The prompts of an image share its vision features, every decoder layer's answer comes out, and masks are made for some
+of the prompts only: the fine pyramid levels and the pixel decoder are half of a step.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from tools.train_tiny.vocabulary import COLOUR_NAMES, UNKNOWN_TRAINING, Concept,
 Item = TypeVar("Item")
 
 VISUAL_TEXT = "visual"
-"""The text that SAM 3 is given when only exemplar boxes are meant (facebookresearch/sam3, `sam3_image_processor.py`)."""
+"""The text for SAM 3 when only exemplar boxes are meant (facebookresearch/sam3, `sam3_image_processor.py`)."""
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 

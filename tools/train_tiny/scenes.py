@@ -18,7 +18,7 @@ _MAX_HIDDEN_SHARE = 0.15
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One object: its concept, the mask (H, W) bool of its visible pixels, and that mask's box (x0, y0, x1, y1) in pixels.
+    """One object: its concept, the mask (H, W) of its visible pixels, and that mask's box (x0, y0, x1, y1) in pixels.
 
     The box is half-open: x1 and y1 are one past the last visible column and row.
     """

@@ -26,7 +26,7 @@ Sprite = list[NDArray[np.float32]]
 def _outline(angles_deg: list[float], radii: list[float]) -> NDArray[np.float64]:
     """Polygon corners from compass angles (0 is up) and radii, in units of the half side, centred on 0."""
     angles = np.radians(angles_deg)
-    return np.stack([np.sin(angles), -np.cos(angles)], 1) * np.array(radii)[:, None]
+    return np.asarray(np.stack([np.sin(angles), -np.cos(angles)], 1) * np.array(radii)[:, None], np.float64)
 
 
 _STAR = _outline([36.0 * corner for corner in range(10)], [1.0, 0.45] * 5)
@@ -43,7 +43,7 @@ _RING_HOLE = 0.58
 
 
 def shape_alpha(shape: str, size_px: int) -> NDArray[np.uint8]:
-    """Anti-aliased coverage of a shape that nearly fills a square of `size_px`, drawn four times larger and averaged."""
+    """Anti-aliased coverage of a shape that nearly fills a square of `size_px`; drawn four times larger, averaged."""
     canvas = np.zeros((size_px * 4, size_px * 4), np.uint8)
     centre = size_px * 2
     radius = centre * 0.96
@@ -65,14 +65,12 @@ def _levels(rgba: NDArray[np.float32]) -> Sprite:
 
 def _shape_sprite(shape: str) -> Sprite:
     alpha = shape_alpha(shape, 2 * CELL_PX).astype(np.float32) / 255
-    return _levels(np.repeat(alpha[..., None], 4, axis=2))
+    return _levels(np.asarray(np.repeat(alpha[..., None], 4, axis=2), np.float32))
 
 
 def _emoji_sprite(sheet: NDArray[np.uint8], index: int) -> Sprite:
-    row, column = divmod(index, SHEET_COLUMNS)
-    cell = (
-        sheet[row * CELL_PX : (row + 1) * CELL_PX, column * CELL_PX : (column + 1) * CELL_PX].astype(np.float32) / 255
-    )
+    y, x = (CELL_PX * position for position in divmod(index, SHEET_COLUMNS))
+    cell = np.asarray(sheet[y : y + CELL_PX, x : x + CELL_PX].astype(np.float32) / 255, np.float32)
     cell[..., :3] *= cell[..., 3:]
     return _levels(cell)
 

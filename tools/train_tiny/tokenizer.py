@@ -6,6 +6,7 @@ Format: https://github.com/openai/CLIP/blob/main/clip/simple_tokenizer.py
 
 import json
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 from transformers import CLIPTokenizer
@@ -26,7 +27,7 @@ def byte_alphabet() -> list[str]:
 
 def _apply_merges(pieces: list[str], ranks: dict[Merge, int]) -> list[str]:
     while True:
-        known = [(ranks[pair], at) for at, pair in enumerate(zip(pieces, pieces[1:], strict=False)) if pair in ranks]
+        known = [(ranks[pair], at) for at, pair in enumerate(pairwise(pieces)) if pair in ranks]
         if not known:
             return pieces
         _, at = min(known)

@@ -1,6 +1,6 @@
 """The closed world of the tiny model: which things can be drawn, and every phrase that names them.
 
-A phrase is true of a thing exactly when it is one of `Concept.phrases()`; prompts, truth files and the tokenizer all read
+A phrase is true of a thing exactly when it is one of `Concept.names`; prompts, truth files and the tokenizer all read
 this one table.
 """
 
@@ -37,7 +37,7 @@ class PromptKind(StrEnum):
 
 @dataclass(frozen=True)
 class Emoji:
-    """One everyday drawing: its Unicode text, its names (the usual one first) and the superclass it belongs to, if any."""
+    """One everyday drawing: its Unicode text, its names (the usual one first) and its superclass, if any."""
 
     text: str
     names: tuple[str, ...]
@@ -49,19 +49,21 @@ def _group(superclass: str | None, rows: dict[str, str]) -> list[Emoji]:
 
 
 _ANIMALS = {
-    "🐱": "cat|kitten", "🐶": "dog|puppy", "🐰": "rabbit|bunny", "🐼": "panda", "🦊": "fox", "🐸": "frog", "🐧": "penguin",
-    "🦉": "owl", "🐟": "fish", "🐢": "turtle|tortoise", "🦋": "butterfly", "🐘": "elephant",
+    "🐱": "cat|kitten", "🐶": "dog|puppy", "🐰": "rabbit|bunny", "🐼": "panda", "🦊": "fox", "🐸": "frog",
+    "🐧": "penguin", "🦉": "owl", "🐟": "fish", "🐢": "turtle|tortoise", "🦋": "butterfly", "🐘": "elephant",
 }  # fmt: skip
 _FRUITS = {
-    "🍎": "apple", "🍌": "banana", "🍇": "grapes", "🍓": "strawberry", "🍉": "watermelon", "🍋": "lemon", "🍍": "pineapple",
+    "🍎": "apple", "🍌": "banana", "🍇": "grapes", "🍓": "strawberry", "🍉": "watermelon", "🍋": "lemon",
+    "🍍": "pineapple",
 }  # fmt: skip
 _FOODS = {"🍕": "pizza", "🍔": "hamburger|burger", "🍩": "donut|doughnut"}
 _VEHICLES = {
-    "🚗": "car|automobile", "🚌": "bus", "🚲": "bicycle|bike", "🚚": "truck|lorry", "⛵": "sailboat|boat", "🚀": "rocket",
+    "🚗": "car|automobile", "🚌": "bus", "🚲": "bicycle|bike", "🚚": "truck|lorry", "⛵": "sailboat|boat",
+    "🚀": "rocket",
 }  # fmt: skip
 _OTHERS = {
-    "🏠": "house|home", "🌳": "tree", "🌻": "sunflower|flower", "☕": "cup|coffee", "📕": "book", "⏰": "alarm clock|clock",
-    "🔑": "key", "⚽": "soccer ball|ball", "🎁": "gift|present", "🎸": "guitar",
+    "🏠": "house|home", "🌳": "tree", "🌻": "sunflower|flower", "☕": "cup|coffee", "📕": "book",
+    "⏰": "alarm clock|clock", "🔑": "key", "⚽": "soccer ball|ball", "🎁": "gift|present", "🎸": "guitar",
 }  # fmt: skip
 
 EMOJI: tuple[Emoji, ...] = tuple(
@@ -73,21 +75,27 @@ EMOJI: tuple[Emoji, ...] = tuple(
 )
 SUPERCLASSES = ("animal", "food", "fruit", "vehicle")
 
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
 # The two lists share no word: the held-out one measures what the model does with words it has never been asked for.
-UNKNOWN_TRAINING = tuple(
-    "lion pig monkey cow bear horse cheese carrot airplane castle cactus hat camera balloon bell crown zebra whale snake "
-    "chair window road person man child hand sky cloud train spoon fork plate bottle phone television wall grass bridge "
-    "tower street bench shoe shirt lamp pencil paper box bucket hammer drum violin potato onion mushroom egg bread soup "
-    "dragon sword snowman moon planet hexagon arrow spiral oval".split()
+UNKNOWN_TRAINING = _words(
+    "lion pig monkey cow bear horse cheese carrot airplane castle cactus hat camera balloon bell crown zebra "
+    "whale snake chair window road person man child hand sky cloud train spoon fork plate bottle phone television "
+    "wall grass bridge tower street bench shoe shirt lamp pencil paper box bucket hammer drum violin potato onion "
+    "mushroom egg bread soup dragon sword snowman moon planet hexagon arrow spiral oval"
 )
-UNKNOWN_HELD_OUT = tuple(
-    "helicopter laptop heart giraffe shark table woman face water mountain ship knife door sand sign bag bed post pen ladder "
-    "piano tomato rice robot shield ghost sun diamond umbrella bicyclist scissors kettle pumpkin".split()
+UNKNOWN_HELD_OUT = _words(
+    "helicopter laptop heart giraffe shark table woman face water mountain ship knife door sand sign bag bed post "
+    "pen ladder piano tomato rice robot shield ghost sun diamond umbrella bicyclist scissors kettle pumpkin"
 )
 
 _IRREGULAR_PLURALS = {
-    "grapes": "grapes", "fish": "fish", "strawberry": "strawberries", "bus": "buses", "puppy": "puppies", "bunny": "bunnies",
-    "butterfly": "butterflies", "cross": "crosses", "coffee": "coffee", "fox": "foxes", "lorry": "lorries",
+    "grapes": "grapes", "fish": "fish", "strawberry": "strawberries", "bus": "buses", "puppy": "puppies",
+    "bunny": "bunnies", "butterfly": "butterflies", "cross": "crosses", "coffee": "coffee", "fox": "foxes",
+    "lorry": "lorries",
 }  # fmt: skip
 
 
@@ -99,7 +107,7 @@ def plural(phrase: str) -> str:
 
 @dataclass(frozen=True)
 class Concept:
-    """A kind of thing that can be drawn: a coloured shape (`emoji` is None) or an emoji (`shape` and `colour` are None)."""
+    """A kind of thing that can be drawn: either a shape in a colour, or an emoji; the fields of the other are None."""
 
     shape: str | None = None
     colour: str | None = None

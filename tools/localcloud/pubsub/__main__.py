@@ -20,9 +20,7 @@ def main() -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    broker = Broker(
-        BrokerOptions(arguments.push_concurrency, arguments.duplicate_rate, arguments.duplicate_seed)
-    )
+    broker = Broker(BrokerOptions(arguments.push_concurrency, arguments.duplicate_rate, arguments.duplicate_seed))
     admin = admin_server(broker, arguments.host, arguments.admin_port)
     server, port = grpc_server(broker, arguments.host, arguments.port)
     _announce(arguments.host, port, admin.server_port, arguments.ready_file)

@@ -10,6 +10,8 @@ CERTS_PATH = "/oauth2/v1/certs"
 STATS_PATH = "/stats"
 HEALTH_PATH = "/health"
 
+STOP_POLL_S = 0.05
+
 
 def admin_server(broker: Broker, host: str, port: int) -> ThreadingHTTPServer:
     """A started server; its `server_port` tells the port (a free one where `port` is 0)."""
@@ -17,7 +19,7 @@ def admin_server(broker: Broker, host: str, port: int) -> ThreadingHTTPServer:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:  # noqa: N802 - the base class asks for this name
+        def do_GET(self) -> None:
             """Answer one of the three documents."""
             document = _document(broker, self.path)
             body = json.dumps(document or {"error": "no such page"}).encode()
@@ -31,7 +33,7 @@ def admin_server(broker: Broker, host: str, port: int) -> ThreadingHTTPServer:
             """Stay quiet: tests ask for statistics many times a second."""
 
     server = ThreadingHTTPServer((host, port), Handler)
-    threading.Thread(target=server.serve_forever, name="admin", daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(STOP_POLL_S,), name="admin", daemon=True).start()
     return server
 
 

@@ -80,7 +80,7 @@ def received(settings: SubscriptionSettings, leases: Iterable[Lease]) -> list[ty
 def completed(subscription: types.Subscription) -> types.Subscription:
     """A copy with Pub/Sub's defaults filled in."""
     full = types.Subscription(subscription)
-    full.state = types.Subscription.State.ACTIVE
+    full.state = types.Subscription.State(types.Subscription.State.ACTIVE)
     full.ack_deadline_seconds = full.ack_deadline_seconds or ACK_DEADLINE_S.start
     policy = full.dead_letter_policy
     if policy.dead_letter_topic:
@@ -112,9 +112,9 @@ def require_ack_deadline(seconds: int) -> None:
 def _retry(subscription: types.Subscription) -> RetryPolicy | None:
     if "retry_policy" not in subscription:
         return None
-    policy, (low, high) = subscription.retry_policy, DEFAULT_BACKOFF_S
-    low = policy.minimum_backoff.total_seconds() if "minimum_backoff" in policy else low
-    high = policy.maximum_backoff.total_seconds() if "maximum_backoff" in policy else high
+    policy, (low, high) = types.RetryPolicy.pb(subscription.retry_policy), DEFAULT_BACKOFF_S
+    low = policy.minimum_backoff.ToTimedelta().total_seconds() if policy.HasField("minimum_backoff") else low
+    high = policy.maximum_backoff.ToTimedelta().total_seconds() if policy.HasField("maximum_backoff") else high
     if not 0 <= low <= high <= MAX_BACKOFF_S:
         raise InvalidArgumentError(f"Invalid retry policy: backoff {low} to {high} s; 0 to 600 s are allowed.")
     return RetryPolicy(low, high)

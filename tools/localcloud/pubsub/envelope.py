@@ -8,9 +8,7 @@ from tools.localcloud.pubsub.model import Lease, Message, PushTarget, Subscripti
 USER_AGENT = "CloudPubSub-Google"
 
 
-def push_request(
-    settings: SubscriptionSettings, target: PushTarget, lease: Lease
-) -> tuple[dict[str, str], bytes]:
+def push_request(settings: SubscriptionSettings, target: PushTarget, lease: Lease) -> tuple[dict[str, str], bytes]:
     """Headers (without authorization) and body that deliver `lease`, wrapped or unwrapped as `target` says."""
     if target.wrapped:
         headers = {"Content-Type": "application/json"}

@@ -55,7 +55,8 @@ class TokenIssuer:
         pem = self._key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        return crypt.RSASigner.from_string(pem, KEY_ID)
+        signer: crypt.Signer = crypt.RSASigner.from_string(pem, KEY_ID)
+        return signer
 
     @cached_property
     def _certificate(self) -> x509.Certificate:

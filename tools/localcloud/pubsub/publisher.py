@@ -28,9 +28,7 @@ class PublisherApi:
         """GetTopic."""
         return self._broker.topic(request.topic)
 
-    def list_topics(
-        self, request: types.ListTopicsRequest, context: grpc.ServicerContext
-    ) -> types.ListTopicsResponse:
+    def list_topics(self, request: types.ListTopicsRequest, context: grpc.ServicerContext) -> types.ListTopicsResponse:
         """ListTopics, always on one page."""
         return types.ListTopicsResponse(topics=self._broker.topics(request.project))
 
@@ -47,9 +45,7 @@ class PublisherApi:
         self._broker.delete_topic(request.topic)
         return Empty()
 
-    def publish(
-        self, request: types.PublishRequest, context: grpc.ServicerContext
-    ) -> types.PublishResponse:
+    def publish(self, request: types.PublishRequest, context: grpc.ServicerContext) -> types.PublishResponse:
         """Publish."""
         ids = self._broker.publish(request.topic, convert.drafts(request))
         return types.PublishResponse(message_ids=ids)

@@ -71,9 +71,7 @@ class PushWindow:
 class Pusher:
     """Pushes from one queue to its current endpoint, from `start` until `stop`."""
 
-    def __init__(
-        self, queue: SubscriptionQueue, http: urllib3.PoolManager, tokens: TokenIssuer, limit: int
-    ) -> None:
+    def __init__(self, queue: SubscriptionQueue, http: urllib3.PoolManager, tokens: TokenIssuer, limit: int) -> None:
         self._queue = queue
         self._http = http
         self._tokens = tokens

@@ -182,7 +182,7 @@ class SubscriptionQueue:
         self._changed.notify_all()
 
     def _take(self, limit: int, deadline_s: float) -> list[Lease]:
-        leases = []
+        leases: list[Lease] = []
         now = monotonic()
         while self._ready and self._ready[0][0] <= now and len(leases) < limit:
             leases.append(self._hand_out(heapq.heappop(self._ready)[2], deadline_s))

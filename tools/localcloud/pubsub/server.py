@@ -78,9 +78,7 @@ def grpc_server(broker: Broker, host: str, port: int) -> tuple[grpc.Server, int]
     return server, bound
 
 
-def _unary_handlers(
-    api: object, rpcs: dict[str, type[proto.Message]]
-) -> dict[str, grpc.RpcMethodHandler]:
+def _unary_handlers(api: object, rpcs: dict[str, type[proto.Message]]) -> dict[str, grpc.RpcMethodHandler]:
     return {
         name: grpc.unary_unary_rpc_method_handler(
             _unary(getattr(api, _snake_case(name))),

@@ -29,6 +29,7 @@ class StreamingPull:
         self._deadline_s = float(first.stream_ack_deadline_seconds)
         self._limit = first.max_outstanding_messages or 1000
         self._held: set[str] = set()
+        self._left = threading.Event()
 
     def read(self, requests: Iterator[types.StreamingPullRequest]) -> None:
         """Carry out the client's requests until it leaves, then give back what it still holds."""
@@ -38,16 +39,20 @@ class StreamingPull:
         except grpc.RpcError:
             pass  # how grpc ends the iterator of a broken or cancelled stream
         finally:
+            self._left.set()
             self._queue.nack(list(self._held))
 
     def responses(self) -> Iterator[types.StreamingPullResponse]:
         """What the client is sent, until it leaves or the subscription is deleted."""
-        while self._context.is_active():
+        while self._open():
             if self._queue.closed:
                 raise NotFoundError(f"Resource not found (resource={self._queue.settings.name}).")
             response = self._next_batch()
             if response is not None:
                 yield response
+
+    def _open(self) -> bool:
+        return not self._left.is_set() and bool(self._context.is_active())
 
     def _carry_out(self, request: types.StreamingPullRequest) -> None:
         if request.stream_ack_deadline_seconds:
@@ -63,12 +68,13 @@ class StreamingPull:
         if room <= 0:
             time.sleep(FULL_WAIT_S)
             return None
-        leases = self._queue.lease(
-            room, IDLE_WAIT_S, deadline_s=self._deadline_s, alive=self._context.is_active
-        )
+        leases = self._queue.lease(room, IDLE_WAIT_S, deadline_s=self._deadline_s, alive=self._open)
         if not leases:
             return None
         self._held |= {lease.ack_id for lease in leases}
+        if self._left.is_set():  # `read` may have given back what was held before these came
+            self._queue.nack(list(self._held))
+            return None
         return types.StreamingPullResponse(
             received_messages=convert.received(self._queue.settings, leases),
             subscription_properties={"message_ordering_enabled": self._queue.settings.ordered},

@@ -1,5 +1,7 @@
 """The unary RPCs of google.pubsub.v1.Subscriber."""
 
+from datetime import UTC
+
 import grpc
 from google.protobuf.empty_pb2 import Empty
 from google.pubsub_v1 import types
@@ -20,9 +22,7 @@ class SubscriberApi:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
 
-    def create_subscription(
-        self, request: types.Subscription, context: grpc.ServicerContext
-    ) -> types.Subscription:
+    def create_subscription(self, request: types.Subscription, context: grpc.ServicerContext) -> types.Subscription:
         """CreateSubscription."""
         return self._broker.create_subscription(request)
 
@@ -46,16 +46,12 @@ class SubscriberApi:
         held = self._broker.subscriptions(request.project)
         return types.ListSubscriptionsResponse(subscriptions=[subscription.config for subscription in held])
 
-    def delete_subscription(
-        self, request: types.DeleteSubscriptionRequest, context: grpc.ServicerContext
-    ) -> Empty:
+    def delete_subscription(self, request: types.DeleteSubscriptionRequest, context: grpc.ServicerContext) -> Empty:
         """DeleteSubscription."""
         self._broker.delete_subscription(request.subscription)
         return Empty()
 
-    def modify_push_config(
-        self, request: types.ModifyPushConfigRequest, context: grpc.ServicerContext
-    ) -> Empty:
+    def modify_push_config(self, request: types.ModifyPushConfigRequest, context: grpc.ServicerContext) -> Empty:
         """ModifyPushConfig: an empty endpoint turns a push subscription into a pull subscription."""
         config = types.Subscription(self._broker.subscription(request.subscription).config)
         config.push_config = request.push_config
@@ -76,9 +72,7 @@ class SubscriberApi:
         self._broker.subscription(request.subscription).queue.ack(request.ack_ids)
         return Empty()
 
-    def modify_ack_deadline(
-        self, request: types.ModifyAckDeadlineRequest, context: grpc.ServicerContext
-    ) -> Empty:
+    def modify_ack_deadline(self, request: types.ModifyAckDeadlineRequest, context: grpc.ServicerContext) -> Empty:
         """ModifyAckDeadline."""
         seconds = request.ack_deadline_seconds
         if not 0 <= seconds <= MAX_DEADLINE_S:
@@ -91,5 +85,5 @@ class SubscriberApi:
         queue = self._broker.subscription(request.subscription).queue
         if "time" not in request:
             raise UnimplementedError("Only seeking to a time is supported.")
-        queue.drop_published_before(request.time)
+        queue.drop_published_before(types.SeekRequest.pb(request).time.ToDatetime(tzinfo=UTC))
         return types.SeekResponse()

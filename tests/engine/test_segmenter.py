@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage
+from PIL import Image
+
+from service.core.masks import paste, rle
+from service.core.prompts import Options, Prompt, PromptSet
+from service.core.results import Segmentation
+from service.engine.batcher import ModelThread
+from service.engine.images import ImageLimits
+from service.engine.loading import EngineConfig, load_engine
+from service.engine.segmenter import Segmenter
+from service.errors import NotAnImage
+
+PHOTOS = Path(skimage.__file__).parent / "data"
+
+
+@pytest.fixture(scope="module")
+def segmenter() -> Iterator[Segmenter]:
+    model = ModelThread(partial(load_engine, EngineConfig()), queue_size=32, prompt_batch=4)
+    model.start().result(120)
+    yield Segmenter(model, ImageLimits())
+    model.close()
+
+
+def request(*texts: str, options: Options | None = None) -> PromptSet:
+    return PromptSet(tuple(Prompt(text) for text in texts), options or Options())
+
+
+def found(segmentation: Segmentation) -> list[tuple[str, list[tuple[float, str]]]]:
+    return [(r.label, [(round(i.score, 4), rle(i.mask)["counts"]) for i in r.instances]) for r in segmentation.results]
+
+
+def test_a_real_photograph_goes_through(segmenter: Segmenter) -> None:
+    data = (PHOTOS / "chelsea.png").read_bytes()
+    answer = segmenter.segment(data, request("cat", "dog", "dog", options=Options(threshold=0.0, max_instances=3)))
+    assert (answer.image.width, answer.image.height) == (451, 300)
+    assert [result.label for result in answer.results] == ["cat", "dog", "dog"]
+    assert list(answer.timing_ms) == ["decode", "queue", "encode_image", "ground", "postprocess"]
+    for result in answer.results:
+        scores = [instance.score for instance in result.instances]
+        assert scores == sorted(scores, reverse=True)
+        assert len(scores) == 3
+        for instance in result.instances:
+            x0, y0, x1, y1 = instance.box_xyxy
+            assert 0 <= x0 <= x1 <= 451
+            assert 0 <= y0 <= y1 <= 300
+            assert paste(instance.mask).shape == (300, 451)
+
+
+def test_many_threads_get_what_one_gets(segmenter: Segmenter) -> None:
+    photos = [(PHOTOS / name).read_bytes() for name in ("chelsea.png", "coffee.png", "rocket.jpg", "coins.png")]
+    asked = request("cat", "circle", "cup", "rocket", "fruit", options=Options(threshold=0.01))
+    alone = [found(segmenter.segment(photo, asked)) for photo in photos]
+    with ThreadPoolExecutor(8) as threads:
+        together = list(threads.map(lambda photo: found(segmenter.segment(photo, asked)), photos * 4))
+    assert together == alone * 4
+
+
+def test_a_higher_mask_threshold_gives_smaller_masks(segmenter: Segmenter) -> None:
+    data = (PHOTOS / "coins.png").read_bytes()
+
+    def area(mask_threshold: float) -> int:
+        options = Options(threshold=0.0, mask_threshold=mask_threshold, max_instances=5)
+        [result] = segmenter.segment(data, request("circle", options=options)).results
+        return sum(int(instance.mask.pixels.sum()) for instance in result.instances)
+
+    assert area(0.1) > area(0.5) > area(0.9)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1), (3, 2)])
+def test_tiny_and_thin_images_are_answered(segmenter: Segmenter, size: tuple[int, int]) -> None:
+    file = io.BytesIO()
+    Image.fromarray(np.full((*size, 3), 128, np.uint8)).save(file, "PNG")
+    answer = segmenter.segment(file.getvalue(), request("cat", options=Options(threshold=0.0, max_instances=2)))
+    assert (answer.image.height, answer.image.width) == size
+    assert len(answer.results[0].instances) == 2
+
+
+def test_what_is_no_image_costs_the_model_nothing(segmenter: Segmenter) -> None:
+    with pytest.raises(NotAnImage):
+        segmenter.segment(b"no image", request("cat"))

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tools.train_tiny.prompts import VISUAL_TEXT, Prompt, PromptMix, matching, sample_prompts
+from tools.train_tiny.scenes import MAX_OBJECTS, Scene, draw_scene
+from tools.train_tiny.sprites import sprite_of
+from tools.train_tiny.streams import Stream, generator
+from tools.train_tiny.vocabulary import EMOJI_CONCEPTS, SHAPE_CONCEPTS, UNKNOWN_HELD_OUT, Concept, PromptKind, plural
+
+seeds = st.integers(0, 10**6)
+sizes = st.sampled_from([(168, 168), (200, 300), (320, 240)])
+
+
+def drawn(seed: int, size_hw: tuple[int, int] = (168, 168)) -> Scene:
+    return draw_scene(generator(Stream.TRAINING, seed, 0), size_hw)
+
+
+@pytest.mark.parametrize("concept", [*EMOJI_CONCEPTS, *SHAPE_CONCEPTS[::8]], ids=lambda c: c.name)
+def test_sprites_are_premultiplied_and_fill_their_square(concept: Concept) -> None:
+    for level in sprite_of(concept):
+        assert level.dtype == np.float32
+        assert level.min() >= 0
+        assert (level[..., :3] <= level[..., 3:] + 1e-6).all()
+        solid = level[..., 3] > 0.5
+        assert max(np.ptp(np.flatnonzero(solid.any(axis))) for axis in (0, 1)) > 0.75 * len(level)
+
+
+@given(seed=seeds, size_hw=sizes)
+@settings(max_examples=20, deadline=None)
+def test_truth_fits_the_image(seed: int, size_hw: tuple[int, int]) -> None:
+    scene = drawn(seed, size_hw)
+    assert scene.image.shape == (*size_hw, 3)
+    assert scene.image.dtype == np.uint8
+    assert len(scene.objects) <= MAX_OBJECTS
+    covered = np.zeros(size_hw, np.int64)
+    for item in scene.objects:
+        covered += item.mask
+        x0, y0, x1, y1 = item.box_xyxy
+        inside = item.mask[y0:y1, x0:x1]
+        assert inside.sum() == item.mask.sum() > 0
+        assert inside[0].any() and inside[-1].any() and inside[:, 0].any() and inside[:, -1].any()
+    assert covered.max(initial=0) <= 1
+
+
+@given(seed=seeds)
+@settings(max_examples=10, deadline=None)
+def test_one_address_one_scene(seed: int) -> None:
+    one, two = drawn(seed), drawn(seed)
+    assert np.array_equal(one.image, two.image)
+    assert [(a.concept, a.box_xyxy) for a in one.objects] == [(b.concept, b.box_xyxy) for b in two.objects]
+
+
+def test_streams_do_not_share_scenes() -> None:
+    images = [draw_scene(generator(stream, 0, 0)).image for stream in Stream]
+    assert len({image.tobytes() for image in images}) == len(Stream)
+
+
+def undecorated(text: str, phrases: set[str]) -> set[str]:
+    """The phrases of which the text is the plain, plural or articled form."""
+    forms = {form: phrase for phrase in phrases for form in (phrase, plural(phrase))}
+    forms |= {f"{article} {phrase}": phrase for phrase in phrases for article in ("a", "an", "the")}
+    return {forms[text]} if text in forms else set()
+
+
+ALL_PHRASES = {name for concept in (*SHAPE_CONCEPTS, *EMOJI_CONCEPTS) for name in concept.names}
+
+
+def check(prompt: Prompt, scene: Scene) -> None:
+    match prompt.kind:
+        case PromptKind.VISUAL:
+            assert prompt.text == VISUAL_TEXT
+            concept = scene.objects[prompt.exemplars[0]].concept
+            assert prompt.matches == tuple(i for i, o in enumerate(scene.objects) if o.concept == concept)
+            assert set(prompt.exemplars) <= set(prompt.matches)
+        case PromptKind.UNKNOWN:
+            assert prompt.matches == prompt.exemplars == ()
+            assert prompt.text not in ALL_PHRASES
+        case _:
+            (phrase,) = undecorated(prompt.text, ALL_PHRASES)
+            assert prompt.matches == tuple(i for i, o in enumerate(scene.objects) if phrase in o.concept.names)
+            assert prompt.exemplars == ()
+
+
+@given(seed=seeds)
+@settings(max_examples=40, deadline=None)
+def test_prompts_name_exactly_what_they_match(seed: int) -> None:
+    rng = generator(Stream.TRAINING, seed, 1)
+    scene = draw_scene(rng)
+    for prompt in sample_prompts(rng, scene.objects, 8, PromptMix()):
+        check(prompt, scene)
+
+
+def test_a_superclass_matches_all_of_its_drawings_and_a_colour_only_shapes() -> None:
+    rng = generator(Stream.TRAINING, 5, 0)
+    objects = [item for _ in range(30) for item in draw_scene(rng).objects]
+    animals = {objects[index].concept.name for index in matching("animal", objects)}
+    assert {"cat", "fish"} <= animals and not animals & {"apple", "car", "house"}
+    assert {objects[index].concept.colour for index in matching("red shape", objects)} == {"red"}
+
+
+def test_held_out_words_come_from_their_own_list() -> None:
+    rng = generator(Stream.HELD_OUT, 0, 0)
+    mix = PromptMix(visual=0, unknown=1, unknown_words=UNKNOWN_HELD_OUT)
+    words = {prompt.text.split()[-1] for prompt in sample_prompts(rng, [], 200, mix)}
+    assert words & set(UNKNOWN_HELD_OUT)
