@@ -15,7 +15,7 @@ import pytest
 import requests
 from PIL import Image, ImageDraw
 
-START_TIMEOUT_S = 120
+START_TIMEOUT_S = 200
 
 
 class ServiceProcess:
@@ -72,8 +72,8 @@ class ServiceProcess:
     def _ready(self) -> bool:
         self.check()
         try:
-            return requests.get(f"{self.url}/ready", timeout=10).ok
-        except requests.ConnectionError:
+            return requests.get(f"{self.url}/ready", timeout=30).ok
+        except requests.RequestException:  # not listening yet, or starved
             return False
 
 

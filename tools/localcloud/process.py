@@ -48,6 +48,11 @@ class Process:
         """Id of the process group."""
         return self._popen.pid
 
+    @property
+    def ended(self) -> bool:
+        """Whether the process is no longer running."""
+        return self._popen.poll() is not None
+
     def output(self) -> str:
         """The last lines the process has written."""
         lines = self._log.read_text(errors="replace").splitlines()
@@ -55,8 +60,8 @@ class Process:
 
     def check(self) -> None:
         """Raise ProcessError if the process has ended."""
-        status = self._popen.poll()
-        if status is not None:
+        if self.ended:
+            status = self._popen.returncode
             raise ProcessError(f"{self.name} ended with status {status}. Its last output:\n{self.output()}")
 
     def wait_until(self, healthy: Callable[[], bool], timeout_s: float) -> None:
@@ -72,7 +77,7 @@ class Process:
 
     def stop(self) -> None:
         """SIGTERM, and SIGKILL to the whole group if that does not end it; returns when it is gone."""
-        if self._popen.poll() is None:
+        if not self.ended:
             self._popen.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._popen.wait(GRACE_S)

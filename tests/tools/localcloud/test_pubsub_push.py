@@ -28,9 +28,8 @@ def gaps(pushes: list[Any]) -> list[float]:
 def test_the_wrapped_envelope(pubsub: Any, sink: Any) -> None:
     inbox = pubsub.subscribe(push_config={"push_endpoint": sink.url})
     message_id = inbox.publish(b'{"a": 1}', objectId="küche 🍳.jpg")
-    [push] = sink.wait_for(1)
-    envelope = push.envelope
-    assert push.headers["content-type"] == "application/json"
+    envelope = sink.wait_for(1)[0].envelope
+    assert sink.pushes[0].headers["content-type"] == "application/json"
     assert envelope["subscription"] == inbox.name
     assert "deliveryAttempt" not in envelope  # told only with a dead-letter policy
     message = envelope["message"]
@@ -51,7 +50,7 @@ def test_these_statuses_acknowledge(pubsub: Any, sink: Any, status: int) -> None
     assert len({push.envelope["message"]["messageId"] for push in sink.pushes}) == 2
 
 
-@pytest.mark.parametrize("status", [203, 301, 400, 404, 409, 429, 500, 503])
+@pytest.mark.parametrize("status", [301, 400, 404, 409, 429, 500, 503])
 def test_every_other_status_redelivers(pubsub: Any, sink: Any, status: int) -> None:
     sink.answer = lambda number: status if number == 1 else 204
     inbox = pubsub.subscribe(push_config={"push_endpoint": sink.url}, retry_policy=FAST_RETRY)
@@ -60,13 +59,19 @@ def test_every_other_status_redelivers(pubsub: Any, sink: Any, status: int) -> N
     assert first.envelope["message"]["messageId"] == second.envelope["message"]["messageId"]
 
 
+def test_203_does_not_acknowledge(pubsub: Any, sink: Any) -> None:
+    pubsub.skip_official("takes 203 for an acknowledgement")
+    sink.answer = lambda number: 203 if number == 1 else 204
+    pubsub.subscribe(push_config={"push_endpoint": sink.url}, retry_policy=FAST_RETRY).publish(b"x")
+    assert len(sink.wait_for(2)) == 2
+
+
 def test_backoff_grows(pubsub: Any, sink: Any) -> None:
     sink.answer = lambda number: 500 if number < 5 else 204
     inbox = pubsub.subscribe(push_config={"push_endpoint": sink.url}, retry_policy=FAST_RETRY)
     inbox.publish(b"x")
     waits = gaps(sink.wait_for(5))
-    if pubsub.kind == "ours":  # Google's emulator has delays of its own
-        assert all(wait > expected for wait, expected in zip(waits, (0.09, 0.19, 0.39, 0.79), strict=True)), waits
+    assert all(wait > expected for wait, expected in zip(waits, (0.09, 0.19, 0.39, 0.79), strict=True)), waits
 
 
 def test_the_last_attempt_ends_in_the_dead_letter_topic(pubsub: Any, sink: Any) -> None:
@@ -88,11 +93,23 @@ def test_the_last_attempt_ends_in_the_dead_letter_topic(pubsub: Any, sink: Any) 
         "CloudPubSubDeadLetterSourceSubscription": inbox.name.split("/")[-1],
         "CloudPubSubDeadLetterSourceSubscriptionProject": pubsub.project,
     }
-    assert [push.envelope["deliveryAttempt"] for push in sink.pushes] == [1, 2, 3, 4, 5]
+    assert len(sink.pushes) == 5
+
+
+def test_pushes_tell_the_attempt_where_there_is_a_dead_letter_policy(pubsub: Any, sink: Any) -> None:
+    pubsub.skip_official("leaves deliveryAttempt out")
+    sink.answer = lambda number: 500 if number < 3 else 204
+    inbox = pubsub.subscribe(
+        push_config={"push_endpoint": sink.url},
+        retry_policy=FAST_RETRY,
+        dead_letter_policy={"dead_letter_topic": pubsub.new_topic()},
+    )
+    inbox.publish(b"x")
+    assert [push.envelope["deliveryAttempt"] for push in sink.wait_for(3)] == [1, 2, 3]
 
 
 def test_without_the_dead_letter_topic_deliveries_go_on(pubsub: Any, sink: Any) -> None:
-    pubsub.skip_official("drops the message")
+    pubsub.skip_official("drops a message whose dead-letter topic is gone")
     sink.answer = lambda number: 500 if number < 7 else 204
     topic = pubsub.new_topic()
     inbox = pubsub.subscribe(
@@ -116,7 +133,7 @@ def test_an_unwrapped_push_is_the_data_itself(pubsub: Any, sink: Any) -> None:
 
 
 def test_pushes_carry_a_verifiable_token(pubsub: Any, sink: Any) -> None:
-    pubsub.skip_official("signs with a key that nobody can fetch")
+    pubsub.skip_official("sends no tokens")
     caller, audience = "push@project.iam.gserviceaccount.com", "https://service.example"
     token_settings = {"service_account_email": caller, "audience": audience}
     inbox = pubsub.subscribe(push_config={"push_endpoint": sink.url, "oidc_token": token_settings})
@@ -135,7 +152,7 @@ def test_pushes_carry_a_verifiable_token(pubsub: Any, sink: Any) -> None:
 
 
 def test_the_default_audience_is_the_endpoint(pubsub: Any, sink: Any) -> None:
-    pubsub.skip_official("signs with a key that nobody can fetch")
+    pubsub.skip_official("sends no tokens")
     token_settings = {"service_account_email": "push@project.iam.gserviceaccount.com"}
     pubsub.subscribe(push_config={"push_endpoint": sink.url, "oidc_token": token_settings}).publish(b"x")
     [push] = sink.wait_for(1)
@@ -189,6 +206,7 @@ def test_a_pull_subscription_can_become_a_push_subscription_and_back(pubsub: Any
 
 
 def test_ordered_pushes_wait_for_each_other(pubsub: Any, sink: Any) -> None:
+    pubsub.skip_official("leaves orderingKey out")
     sink.answer = lambda number: 500 if number == 2 else 204
     inbox = pubsub.subscribe(
         push_config={"push_endpoint": sink.url}, enable_message_ordering=True, retry_policy=FAST_RETRY

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from google.api_core.exceptions import AlreadyExists, InvalidArgument, NotFound
+from google.api_core.exceptions import AlreadyExists, BadRequest, InvalidArgument, NotFound
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.pubsub_v1 import types
 
@@ -73,6 +73,7 @@ def test_ack_deadlines_within_bounds(pubsub: Any, seconds: int) -> None:
 
 @pytest.mark.parametrize("seconds", [9, 601])
 def test_ack_deadlines_out_of_bounds(pubsub: Any, seconds: int) -> None:
+    pubsub.skip_official("takes deadlines under 10 s")
     with pytest.raises(InvalidArgument):
         pubsub.subscribe(ack_deadline_seconds=seconds)
 
@@ -86,12 +87,11 @@ def test_delivery_attempts_within_bounds(pubsub: Any, attempts: int) -> None:
 @pytest.mark.parametrize("attempts", [4, 101])
 def test_delivery_attempts_out_of_bounds(pubsub: Any, attempts: int) -> None:
     policy = {"dead_letter_topic": pubsub.new_topic(), "max_delivery_attempts": attempts}
-    with pytest.raises(InvalidArgument):
+    with pytest.raises(BadRequest):  # Google's emulator says OUT_OF_RANGE
         pubsub.subscribe(dead_letter_policy=policy)
 
 
 def test_the_dead_letter_topic_must_exist(pubsub: Any) -> None:
-    pubsub.skip_official("takes any name")
     policy = {"dead_letter_topic": f"projects/{pubsub.project}/topics/missing"}
     with pytest.raises(NotFound):
         pubsub.subscribe(dead_letter_policy=policy)
@@ -120,6 +120,7 @@ def test_the_filter_cannot_be_changed(pubsub: Any) -> None:
 
 
 def test_a_topic_can_be_updated(pubsub: Any) -> None:
+    pubsub.skip_official("knows no labels of topics")
     topic = types.Topic(name=f"projects/{pubsub.project}/topics/t-{uuid.uuid4().hex}")
     pubsub.publisher.create_topic(request=topic)
     change = types.Topic(name=topic.name, labels={"team": "a"})
