@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from transformers import CLIPTokenizer, logging
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
@@ -147,11 +148,12 @@ def load(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> Sa
             checkpoint.folder,
             dtype=dtype,
             local_files_only=True,
-            output_loading_info=True,
             use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are in the report, and refused below by name
         )
         tokenizer = CLIPTokenizer.from_pretrained(checkpoint.folder, local_files_only=True)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelUnavailable(f"SAM3_MODEL: {checkpoint.id}: {first_line}") from error
     _refuse_wrong_keys(checkpoint, report)

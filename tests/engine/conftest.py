@@ -21,4 +21,4 @@ def engine() -> Sam3Engine:
 
 @pytest.fixture(scope="session")
 def scene() -> NDArray[np.uint8]:
-    return np.asarray(Image.open(DEMO / "scene.png").convert("RGB"))
+    return np.array(Image.open(DEMO / "scene.png").convert("RGB"))

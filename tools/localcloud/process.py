@@ -76,7 +76,7 @@ class Process:
             time.sleep(POLL_S)
 
     def stop(self) -> None:
-        """SIGTERM, and SIGKILL to the whole group if that does not end it; returns when it is gone."""
+        """SIGTERM, and after a while SIGKILL to whatever is left of its group."""
         if not self.ended:
             self._popen.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):

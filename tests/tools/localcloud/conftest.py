@@ -171,9 +171,11 @@ def serve() -> Callable[..., contextlib.AbstractContextManager[int]]:
 def sink() -> Iterator[Sink]:
     sink = Sink()
     app = Flask("sink")
-    app.post("/events")(sink.take)
+    # A path of its own: subscriptions of earlier tests may still push to a port that comes around again.
+    path = f"/events/{uuid.uuid4().hex}"
+    app.post(path)(sink.take)
     with serving(app) as port:
-        sink.url = f"http://127.0.0.1:{port}/events"
+        sink.url = f"http://127.0.0.1:{port}{path}"
         yield sink
 
 

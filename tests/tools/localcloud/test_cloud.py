@@ -160,7 +160,7 @@ def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: p
     )
     with Process("The deaf one", [sys.executable, "-c", program], tmp_path / "log") as process:
         wait_for(lambda: "deaf" in process.output())
-    assert not running(process.pid)
+    wait_for(lambda: not running(process.pid))
 
 
 def command_line(*arguments: str) -> subprocess.Popen[str]:
