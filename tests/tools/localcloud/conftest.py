@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from flask import Flask, request
-from google.api_core.exceptions import DeadlineExceeded
+from google.api_core.exceptions import Cancelled, DeadlineExceeded
 from google.cloud import pubsub_v1
 from google.pubsub_v1 import types
 from werkzeug.serving import WSGIRequestHandler, make_server
@@ -44,7 +44,7 @@ class Inbox:
         received: list[types.ReceivedMessage] = []
         until = time.monotonic() + wait_s
         while len(received) < count and (left_s := until - time.monotonic()) > 0:
-            with contextlib.suppress(DeadlineExceeded):
+            with contextlib.suppress(DeadlineExceeded, Cancelled):
                 wanted = count - len(received)
                 answer = self.subscriber.pull(subscription=self.name, max_messages=wanted, timeout=left_s, retry=None)
                 received += answer.received_messages

@@ -147,6 +147,7 @@ def test_streaming_redelivers_after_a_nack(pubsub: Any) -> None:
 
 
 def test_what_a_closed_stream_held_comes_back(pubsub: Any) -> None:
+    pubsub.skip_official("sometimes waits for the ack deadline")
     inbox = pubsub.subscribe()
     holding = threading.Event()
     stream = pubsub.subscriber.subscribe(inbox.name, lambda message: holding.set())
