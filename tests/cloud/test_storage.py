@@ -95,6 +95,7 @@ def test_a_newer_generation_is_not_deleted(refusing: Callable[[int], ObjectStore
     assert not refusing(412).delete(OUT, "a", 1)
 
 
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # see `refusing`
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_broken_grant_is_trouble_and_no_fault_of_the_input(
     refusing: Callable[[int], ObjectStore], status: int
