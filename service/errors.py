@@ -117,6 +117,24 @@ class PreconditionFailed(ServiceError):
     code, title, status, retryable = "precondition_failed", "Changed meanwhile", 409, True
 
 
+class OutOfMemory(ServiceError):
+    """The device has no memory left for even one image and one prompt; another instance may have."""
+
+    code, title, status, retryable, retry_after_s = "out_of_memory", "Out of memory", 503, True, 10
+
+
+class EngineBroken(ServiceError):
+    """The device answers no more (a lost CUDA context): the process ends so that it is replaced."""
+
+    code, title, status, retryable, retry_after_s = "engine_broken", "The engine has failed", 503, True, 10
+
+
+class NotFinite(ServiceError):
+    """The model put out NaN or infinity."""
+
+    code, title, status = "not_finite", "The model's output is not finite", 500
+
+
 class ModelUnavailable(ServiceError):
     """A checkpoint that cannot be loaded; one line that says what to do."""
 

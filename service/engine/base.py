@@ -11,8 +11,25 @@ from numpy.typing import NDArray
 
 from service.core.results import ModelInfo
 
+
+class Features(Protocol):
+    """What an encoder returns: opaque to callers, but for what it occupies."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tensors, on whichever device."""
+
+
 ImageT = TypeVar("ImageT")
-TextT = TypeVar("TextT")
+TextT = TypeVar("TextT", bound=Features)
+
+
+@dataclass(frozen=True)
+class Exemplar:
+    """A box on the image that shows what is meant, or (not `positive`) what is not: xyxy in [0, 1] of the image."""
+
+    box_xyxy: tuple[float, float, float, float]
+    positive: bool = True
 
 
 @dataclass(frozen=True)
@@ -26,6 +43,7 @@ class Query(Generic[ImageT, TextT]):
     text: TextT
     threshold: float
     limit: int
+    exemplars: tuple[Exemplar, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,17 +61,22 @@ class Grounding:
 
 
 class Engine(Protocol[ImageT, TextT]):
-    """A SAM 3 model. Not thread-safe: one thread owns it (see batcher.py).
+    """A SAM 3 model. Not thread-safe: one thread owns it (see batcher.py); only `prepare` may run beside it.
 
-    What `encode_image` and `encode_text` return means nothing to callers; it goes back into `ground`.
+    What `encode_image` and `encode_text` return means nothing to callers; it goes back into `ground`. A call raises
+    OutOfMemory when it may succeed with fewer items, NotFinite when the model puts out NaN or infinity, and
+    EngineBroken when no further call can succeed.
     """
 
     @property
     def info(self) -> ModelInfo:
         """Identity of the loaded checkpoint."""
 
+    def prepare(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Resize an RGB image (H, W, 3) to the model's square (S, S, 3). Thread-safe; runs on the host."""
+
     def encode_image(self, images: Sequence[NDArray[np.uint8]]) -> list[ImageT]:
-        """Encode RGB images, each (H, W, 3) uint8 of any size, in one forward."""
+        """Encode prepared images, each (S, S, 3) uint8, in one forward."""
 
     def encode_text(self, texts: Sequence[str]) -> list[TextT]:
         """Encode phrases in one forward."""

@@ -113,7 +113,7 @@ class ModelThread:
     def _answer(self, task: Task, submitted: float) -> Answer:
         engine = self._ready_engine()
         begun = time.perf_counter()
-        [image] = engine.encode_image([task.rgb])
+        [image] = engine.encode_image([engine.prepare(task.rgb)])
         encoded = time.perf_counter()
         groundings = [g for chunk in self._chunks(task.texts) for g in self._ground(engine, image, chunk, task)]
         done = time.perf_counter()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from service.engine import sam3
+from service.engine import pretrained
 from service.engine.base import Engine, Query
 from service.engine.weights import Source, resolve
 from service.errors import ModelUnavailable
@@ -33,7 +33,7 @@ def load_engine(config: EngineConfig, report: Callable[[str], None] = lambda pha
     report("downloading")
     checkpoint = resolve(config.source)
     report("loading")
-    engine = sam3.load(checkpoint, device, choose_dtype(config.dtype, device))
+    engine = pretrained.load(checkpoint, device, choose_dtype(config.dtype, device))
     report("warming")
     warm_up(engine)
     return engine
@@ -69,6 +69,6 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
 
 def warm_up(engine: Engine[Any, Any]) -> None:
     """Run one whole request, so that the first caller does not pay for lazy initialisation."""
-    [image] = engine.encode_image([np.zeros((64, 64, 3), np.uint8)])
+    [image] = engine.encode_image([engine.prepare(np.zeros((64, 64, 3), np.uint8))])
     [text] = engine.encode_text(["warm up"])
     engine.ground([Query(image, text, threshold=0.5, limit=1)])

@@ -4,52 +4,60 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from transformers import CLIPTokenizer, logging
-from transformers.modeling_outputs import BaseModelOutputWithPooling
-
-# Imported from its module: the top-level names are placeholders where torchvision is absent.
-from transformers.models.sam3.modeling_sam3 import Sam3Model, Sam3VisionEncoderOutput
+from torch import Tensor
+from transformers.models.sam3.modeling_sam3 import box_cxcywh_to_xyxy, inverse_sigmoid
 
 from service.core.results import ModelInfo
 from service.engine.base import Grounding, Query
-from service.engine.weights import Checkpoint
-from service.errors import ModelUnavailable
+from service.engine.selection import Selection, select
+from service.errors import NotFinite
 
 
 @dataclass(frozen=True)
 class Sam3Image:
     """Features of one image, kept on the device.
 
-    levels: feature maps (1, C, h, w), finest first. positions: their position codes, same shapes.
-    cls_token: (1, 1, C), the geometry encoder's summary of the image.
+    levels: the three feature maps (1, C, h, w) that the model reads, finest first. positions: the coarsest one's
+    position code, same shape. cls_token: (1, 1, C), the geometry encoder's summary of the image.
     """
 
-    levels: tuple[torch.Tensor, ...]
-    positions: tuple[torch.Tensor, ...]
-    cls_token: torch.Tensor
+    levels: tuple[Tensor, ...]
+    positions: Tensor
+    cls_token: Tensor
 
 
 @dataclass(frozen=True)
 class Sam3Text:
     """Features of one phrase: tokens (1, L, C) and their mask (1, L), 1 where a token is no padding."""
 
-    tokens: torch.Tensor
-    mask: torch.Tensor
+    tokens: Tensor
+    mask: Tensor
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of both tensors."""
+        return self.tokens.nbytes + self.mask.nbytes
+
+
+@dataclass(frozen=True)
+class _Prompts:
+    """B prompts as the model reads them: tokens (B, L, C), and mask (B, L), true where a token is no padding."""
+
+    tokens: Tensor
+    mask: Tensor
 
 
 Sam3Query = Query[Sam3Image, Sam3Text]
 
 
 class Sam3Engine:
-    """Text-prompted SAM 3 on one device; see Engine for the contract."""
+    """SAM 3 on one device; see Engine for the contract."""
 
     def __init__(self, model: Any, tokenizer: Any, info: ModelInfo) -> None:
         self._model = model
@@ -64,14 +72,17 @@ class Sam3Engine:
         """Identity of the loaded checkpoint."""
         return self._info
 
+    def prepare(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Resize an RGB image (H, W, 3) to the model's square (S, S, 3), plainly, as Sam3ImageProcessor does it."""
+        return resize_to_square(image, self._side)
+
     @torch.inference_mode()
     def encode_image(self, images: Sequence[NDArray[np.uint8]]) -> list[Sam3Image]:
-        """Encode RGB images, each (H, W, 3) uint8 of any size, in one forward."""
-        pixels = torch.cat([self._pixels(image) for image in images])
-        vision = self._model.get_vision_features(pixels)
-        levels = vision.fpn_hidden_states
-        positions = tuple(p[:1] for p in vision.fpn_position_encoding)
-        cls_tokens = self._cls_tokens(levels[-2], positions[-2])
+        """Encode prepared images, each (S, S, 3) uint8, in one forward."""
+        vision = self._model.get_vision_features(self._pixels(images))
+        levels = vision.fpn_hidden_states[:-1]  # the model itself leaves the coarsest one out
+        positions = vision.fpn_position_encoding[-2][:1]
+        cls_tokens = self._cls_tokens(levels[-1], positions)
         return [
             Sam3Image(tuple(level[i : i + 1] for level in levels), positions, cls_tokens[i : i + 1])
             for i in range(len(images))
@@ -90,26 +101,38 @@ class Sam3Engine:
 
     @torch.inference_mode()
     def ground(self, queries: Sequence[Sam3Query]) -> list[Grounding]:
-        """Find the instances of each query in one forward; images and texts may repeat and mix freely."""
-        text, mask = self._prompt(queries)
-        output = self._model(
-            vision_embeds=_stack_images([query.image for query in queries]),
-            text_embeds=BaseModelOutputWithPooling(pooler_output=text),
-            attention_mask=mask,
-        )
-        scores = _scores(output)
-        return [
-            _select(query, scores[i], output.pred_boxes[i], output.pred_masks[i]) for i, query in enumerate(queries)
-        ]
+        """Find the instances of each query in one forward; images and texts may repeat and mix freely.
 
-    def _pixels(self, image: NDArray[np.uint8]) -> torch.Tensor:
-        """(H, W, 3) uint8 → (1, 3, S, S) in [-1, 1]: a plain resize to the square, as Sam3ImageProcessor does it."""
-        pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].to(self._model.device)
-        if pixels.shape[-2:] != (self._side, self._side):
-            pixels = F.interpolate(pixels, (self._side, self._side), mode="bilinear", antialias=True)
+        The steps are those of `Sam3Model.forward`, but the mask head runs for the instances that are kept, and not at
+        all for a prompt that found none.
+        """
+        prompts = self._prompts(queries)
+        images = [query.image for query in queries]
+        encoded = self._model.detr_encoder(
+            vision_features=[_rows([image.levels[-1] for image in images])],
+            text_features=prompts.tokens,
+            vision_pos_embeds=[images[0].positions.expand(len(images), -1, -1, -1)],
+            text_mask=prompts.mask,
+        )
+        decoded = self._model.detr_decoder(
+            vision_features=encoded.last_hidden_state,
+            text_features=prompts.tokens,
+            vision_pos_encoding=encoded.pos_embeds_flattened,
+            text_mask=prompts.mask,
+            spatial_shapes=encoded.spatial_shapes,
+        )
+        hidden = decoded.intermediate_hidden_states[-1]
+        selection = select(self._scores(decoded, hidden, prompts), [(q.threshold, q.limit) for q in queries])
+        boxes = selection.of(self._boxes(decoded, hidden))
+        masks = self._masks(selection, images, prompts, encoded.last_hidden_state, hidden)
+        return [Grounding(*found) for found in zip(selection.scores, boxes, masks, strict=True)]
+
+    def _pixels(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """(S, S, 3) uint8 each → (B, 3, S, S) in [-1, 1]."""
+        pixels = torch.from_numpy(np.stack(images)).to(self._model.device).permute(0, 3, 1, 2)
         return (pixels.float() / 127.5 - 1).to(self._model.dtype)
 
-    def _cls_tokens(self, features: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    def _cls_tokens(self, features: Tensor, positions: Tensor) -> Tensor:
         """(B, C, h, w) features → (B, 1, C), the geometry encoder's CLS token.
 
         Upstream appends it to every prompt, also to text alone; transformers computes it only beside boxes
@@ -130,69 +153,66 @@ class Sam3Engine:
             )
         return encoder.output_layer_norm(token)  # type: ignore[no-any-return]
 
-    def _prompt(self, queries: Sequence[Sam3Query]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Text tokens with each image's CLS token appended: (B, L + 1, C), and the mask (B, L + 1)."""
+    def _prompts(self, queries: Sequence[Sam3Query]) -> _Prompts:
+        """Text tokens with each image's CLS token appended."""
         tokens = torch.cat([torch.cat([query.text.tokens, query.image.cls_token], dim=1) for query in queries])
         mask = torch.cat([F.pad(query.text.mask, (0, 1), value=1) for query in queries])
-        return tokens, mask
+        return _Prompts(tokens, mask.bool())
 
-
-def load(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> Sam3Engine:
-    """Load a checkpoint folder; ModelUnavailable when a weight is missing or left over.
-
-    transformers would fill a missing weight with random numbers and only log it.
-    """
-    logging.disable_progress_bar()
-    try:
-        model, report = Sam3Model.from_pretrained(
-            checkpoint.folder,
-            dtype=dtype,
-            local_files_only=True,
-            use_safetensors=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are in the report, and refused below by name
+    def _scores(self, decoded: Any, hidden: Tensor, prompts: _Prompts) -> Tensor:
+        """(B, Q) float32: presence and class probabilities multiply (Sam3Processor._forward_grounding)."""
+        logits = self._model.dot_product_scoring(
+            decoder_hidden_states=hidden[None], text_features=prompts.tokens, text_mask=prompts.mask
         )
-        tokenizer = CLIPTokenizer.from_pretrained(checkpoint.folder, local_files_only=True)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelUnavailable(f"SAM3_MODEL: {checkpoint.id}: {first_line}") from error
-    _refuse_wrong_keys(checkpoint, report)
-    info = ModelInfo(checkpoint.id, checkpoint.revision, device.type, str(dtype).removeprefix("torch."))
-    return Sam3Engine(model.to(device).eval(), tokenizer, info)
+        presence = decoded.presence_logits[-1].float().sigmoid()
+        return logits[0, ..., 0].float().sigmoid() * presence  # type: ignore[no-any-return]
+
+    def _boxes(self, decoded: Any, hidden: Tensor) -> Tensor:
+        """(B, Q, 4) float32 xyxy in [0, 1]; the last refinement is added in float32: bfloat16 has steps of 4 pixels."""
+        reference = decoded.reference_boxes[-1].float()
+        offsets = self._model.detr_decoder.box_head(hidden).float()
+        return box_cxcywh_to_xyxy((inverse_sigmoid(reference) + offsets).sigmoid()).clamp(0, 1)  # type: ignore[no-any-return]
+
+    def _masks(
+        self, selection: Selection, images: Sequence[Sam3Image], prompts: _Prompts, encoded: Tensor, hidden: Tensor
+    ) -> list[NDArray[np.float32]]:
+        """The mask head for the kept instances alone: one (n, h, w) float32 a query."""
+        height, width = images[0].levels[0].shape[-2:]
+        masks = [np.zeros((0, height, width), np.float32)] * len(images)
+        rows = selection.rows
+        if not rows:
+            return masks
+        levels = [_rows([images[row].levels[i] for row in rows]) for i in range(len(images[0].levels))]
+        output = self._model.mask_decoder(
+            decoder_queries=selection.gather(hidden),
+            backbone_features=levels,
+            encoder_hidden_states=encoded[rows],
+            prompt_features=prompts.tokens[rows],
+            prompt_mask=prompts.mask[rows],
+        )
+        for row, logits in zip(rows, output.pred_masks, strict=True):
+            masks[row] = _finite(logits[: selection.counts[row]].float().cpu().numpy())
+        return masks
 
 
-def _refuse_wrong_keys(checkpoint: Checkpoint, report: dict[str, Any]) -> None:
-    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        keys = sorted(str(key) for key in report.get(kind) or ())
-        if keys:
-            shown = ", ".join(islice(keys, 3)) + (", …" if len(keys) > 3 else "")
-            label = kind.replace("_keys", " weights")
-            raise ModelUnavailable(f"SAM3_MODEL: {checkpoint.id} is no complete SAM 3: {len(keys)} {label} ({shown})")
+def resize_to_square(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 → (side, side, 3), antialiased bilinear as torchvision does it on uint8."""
+    if image.shape[:2] == (side, side):
+        return image
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
+    square = F.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
+    return np.ascontiguousarray(square[0].permute(1, 2, 0).numpy())
 
 
-def _stack_images(images: Sequence[Sam3Image]) -> Sam3VisionEncoderOutput:
+def _rows(tensors: Sequence[Tensor]) -> Tensor:
     """One row per query; prompts on one image share its memory instead of copying it."""
-    first, count = images[0], len(images)
-    if all(image is first for image in images):
-        levels = tuple(level.expand(count, -1, -1, -1) for level in first.levels)
-    else:
-        levels = tuple(torch.cat(rows) for rows in zip(*(image.levels for image in images), strict=True))
-    positions = tuple(position.expand(count, -1, -1, -1) for position in first.positions)
-    return Sam3VisionEncoderOutput(fpn_hidden_states=levels, fpn_position_encoding=positions)
+    first = tensors[0]
+    if all(tensor is first for tensor in tensors):
+        return first.expand(len(tensors), *(-1 for _ in first.shape[1:]))
+    return torch.cat(list(tensors))
 
 
-def _scores(output: Any) -> torch.Tensor:
-    """(B, Q) in [0, 1]: presence and class probabilities multiply (upstream: Sam3Processor._forward_grounding)."""
-    presence = output.presence_logits.float().sigmoid().reshape(-1, 1)
-    return output.pred_logits.float().sigmoid() * presence  # type: ignore[no-any-return]
-
-
-def _select(query: Sam3Query, scores: torch.Tensor, boxes: torch.Tensor, masks: torch.Tensor) -> Grounding:
-    """Keep what scores above the threshold, best first; only those leave the device."""
-    order = scores.argsort(descending=True, stable=True)
-    kept = order[scores[order] > query.threshold][: query.limit]
-    return Grounding(
-        scores=scores[kept].cpu().numpy(),
-        boxes=boxes[kept].float().clamp(0, 1).cpu().numpy(),
-        mask_logits=masks[kept].float().cpu().numpy(),
-    )
+def _finite(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    if not np.isfinite(logits).all():
+        raise NotFinite("the model put out mask logits that are NaN or infinite")
+    return logits

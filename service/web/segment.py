@@ -6,8 +6,9 @@ import json
 
 from flask import Blueprint, Response, request
 
+from service.core.documents import segmentation_document
 from service.core.prompts import Limits, PromptSet, parse_form
-from service.core.results import Segmentation, segmentation_document
+from service.core.results import Segmentation
 from service.engine.segmenter import Segmenter
 from service.errors import BadField, MissingImage, TooLarge, UnsupportedMediaType
 from service.settings import Settings

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from service.core.events import Rules
-from service.core.naming import gs_uri, job_key, output_name
-from service.core.prompts import Limits, Prompt, PromptSet, parse_sidecar
-from service.core.results import (
+from service.core.documents import (
     PromptSource,
     RequestRecord,
-    Segmentation,
     SourceRecord,
     error_document,
     result_document,
     summary,
 )
+from service.core.events import Rules
+from service.core.naming import gs_uri, job_key, output_name
+from service.core.prompts import Limits, Prompt, PromptSet, parse_sidecar
+from service.core.results import Segmentation
 from service.engine.segmenter import Segmenter
 from service.errors import BadSidecar, NotFound, PreconditionFailed, ServiceError, TooLarge
 from service.gcp.publisher import Publisher

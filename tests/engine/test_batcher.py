@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -16,6 +17,12 @@ from service.engine.batcher import ModelThread, Task
 from service.errors import ModelUnavailable, NotReady, QueueFull
 
 PIXEL = np.zeros((1, 1, 3), np.uint8)
+
+
+@dataclass(frozen=True)
+class Phrase:
+    text: str
+    nbytes: int = 100
 
 
 class ScriptedEngine:
@@ -32,20 +39,23 @@ class ScriptedEngine:
     def info(self) -> ModelInfo:
         return ModelInfo("scripted", "1", "cpu", "float32")
 
+    def prepare(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return image
+
     def encode_image(self, images: Sequence[NDArray[np.uint8]]) -> list[str]:
         self.threads.add(threading.current_thread().name)
         self.busy.set()
         assert self.gate.wait(30)
         return ["image" for _ in images]
 
-    def encode_text(self, texts: Sequence[str]) -> list[str]:
-        return list(texts)
+    def encode_text(self, texts: Sequence[str]) -> list[Phrase]:
+        return [Phrase(text) for text in texts]
 
-    def ground(self, queries: Sequence[Query[str, str]]) -> list[Grounding]:
+    def ground(self, queries: Sequence[Query[str, Phrase]]) -> list[Grounding]:
         self.batches.append(len(queries))
-        if any(query.text == "boom" for query in queries):
+        if any(query.text.text == "boom" for query in queries):
             raise RuntimeError("the kernel broke")
-        scores = [np.array([float(query.text)], np.float32) for query in queries]
+        scores = [np.array([float(query.text.text)], np.float32) for query in queries]
         return [Grounding(score, np.zeros((1, 4), np.float32), np.zeros((1, 2, 2), np.float32)) for score in scores]
 
 

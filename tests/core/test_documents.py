@@ -7,22 +7,18 @@ from datetime import UTC, datetime, timedelta, timezone
 import numpy as np
 import pytest
 
-from service.core.masks import MaskCrop
-from service.core.prompts import Options, Prompt, PromptSet
-from service.core.results import (
-    ImageInfo,
-    Instance,
-    ModelInfo,
-    PromptResult,
+from service.core.documents import (
     PromptSource,
     RequestRecord,
-    Segmentation,
     SourceRecord,
     error_document,
     result_document,
     segmentation_document,
     summary,
 )
+from service.core.masks import MaskCrop
+from service.core.prompts import Options, Prompt, PromptSet
+from service.core.results import ImageInfo, Instance, ModelInfo, PromptResult, Segmentation
 from service.errors import NotAnImage
 
 SQUARE = MaskCrop(np.ones((2, 2), np.uint8), top=1, left=2, size_hw=(4, 6))

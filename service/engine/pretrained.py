@@ -1,0 +1,51 @@
+"""A checkpoint folder → transformers' Sam3Model and tokenizer, complete or refused."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import CLIPTokenizer, logging
+
+# Imported from its module: the top-level names are placeholders where torchvision is absent.
+from transformers.models.sam3.modeling_sam3 import Sam3Model
+
+from service.core.results import ModelInfo
+from service.engine.sam3 import Sam3Engine
+from service.engine.weights import Checkpoint
+from service.errors import ModelUnavailable
+
+
+def load(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> Sam3Engine:
+    """Load a checkpoint folder; ModelUnavailable when a weight is missing or left over.
+
+    transformers would fill a missing weight with random numbers and only log it.
+    """
+    logging.disable_progress_bar()
+    try:
+        model, report = Sam3Model.from_pretrained(
+            checkpoint.folder,
+            dtype=dtype,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are in the report, and refused below by name
+        )
+        tokenizer = CLIPTokenizer.from_pretrained(checkpoint.folder, local_files_only=True)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelUnavailable(f"SAM3_MODEL: {checkpoint.id}: {first_line}") from error
+    _refuse_wrong_keys(checkpoint, report)
+    info = ModelInfo(checkpoint.id, checkpoint.revision, device.type, str(dtype).removeprefix("torch."))
+    return Sam3Engine(model.to(device).eval(), tokenizer, info)
+
+
+def _refuse_wrong_keys(checkpoint: Checkpoint, report: dict[str, Any]) -> None:
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        keys = sorted(str(key) for key in report.get(kind) or ())
+        if keys:
+            shown = ", ".join(islice(keys, 3)) + (", …" if len(keys) > 3 else "")
+            label = kind.replace("_keys", " weights")
+            raise ModelUnavailable(f"SAM3_MODEL: {checkpoint.id} is no complete SAM 3: {len(keys)} {label} ({shown})")
