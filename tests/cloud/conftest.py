@@ -13,7 +13,7 @@ import pytest
 from google.cloud import storage
 
 from service.core.events import Notification
-from service.core.masks import MaskCrop
+from service.core.masks import Mask
 from service.core.results import ImageInfo, Instance, ModelInfo, PromptResult, Segmentation
 from service.errors import NotReady
 from service.gcp.publisher import Publisher
@@ -118,7 +118,7 @@ class StagedSegmenter:
         with self._lock:
             self.calls += 1
         self.before()
-        instance = Instance(0.9, (0.0, 0.0, 1.0, 1.0), MaskCrop(np.ones((1, 1), np.uint8), 0, 0, (10, 10)))
+        instance = Instance(0.9, (0.0, 0.0, 1.0, 1.0), Mask.of(np.ones((1, 1), np.uint8), 0, 0, (10, 10)))
         results = tuple(PromptResult(prompt.text, (instance,)) for prompt in prompt_set.prompts)
         return Segmentation(ImageInfo(10, 10), self.info, results, {"decode": 1.0})
 

@@ -16,13 +16,13 @@ from service.core.documents import (
     segmentation_document,
     summary,
 )
-from service.core.masks import MaskCrop
+from service.core.masks import Mask
 from service.core.prompts import Options, Prompt, PromptSet
 from service.core.results import ImageInfo, Instance, ModelInfo, PromptResult, Segmentation
 from service.errors import NotAnImage
 
-SQUARE = MaskCrop(np.ones((2, 2), np.uint8), top=1, left=2, size_hw=(4, 6))
-EMPTY = MaskCrop(np.zeros((0, 0), np.uint8), top=0, left=0, size_hw=(4, 6))
+SQUARE = Mask.of(np.ones((2, 2), np.uint8), top=1, left=2, size_hw=(4, 6))
+EMPTY = Mask.of(np.zeros((0, 0), np.uint8), top=0, left=0, size_hw=(4, 6))
 FOUND = Segmentation(
     image=ImageInfo(width=6, height=4, exif_orientation=6),
     model=ModelInfo("facebook/sam3", "abc123", "cuda", "bfloat16"),
