@@ -11,10 +11,12 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers.models.sam3.modeling_sam3 import box_cxcywh_to_xyxy, inverse_sigmoid
 
 from service.core.results import ModelInfo
 from service.engine.base import Grounding, Query
+from service.engine.geometry import cls_tokens, exemplar_tokens
 from service.engine.selection import Selection, select
 from service.errors import NotFinite
 
@@ -82,9 +84,9 @@ class Sam3Engine:
         vision = self._model.get_vision_features(self._pixels(images))
         levels = vision.fpn_hidden_states[:-1]  # the model itself leaves the coarsest one out
         positions = vision.fpn_position_encoding[-2][:1]
-        cls_tokens = self._cls_tokens(levels[-1], positions)
+        summaries = cls_tokens(self._model.geometry_encoder, levels[-1], positions)
         return [
-            Sam3Image(tuple(level[i : i + 1] for level in levels), positions, cls_tokens[i : i + 1])
+            Sam3Image(tuple(level[i : i + 1] for level in levels), positions, summaries[i : i + 1])
             for i in range(len(images))
         ]
 
@@ -132,32 +134,25 @@ class Sam3Engine:
         pixels = torch.from_numpy(np.stack(images)).to(self._model.device).permute(0, 3, 1, 2)
         return (pixels.float() / 127.5 - 1).to(self._model.dtype)
 
-    def _cls_tokens(self, features: Tensor, positions: Tensor) -> Tensor:
-        """(B, C, h, w) features → (B, 1, C), the geometry encoder's CLS token.
-
-        Upstream appends it to every prompt, also to text alone; transformers computes it only beside boxes
-        (facebookresearch/sam3, model/geometry_encoders.py: SequenceGeometryEncoder.forward). It depends on
-        the image alone, so it is computed with the image's features, by the encoder's own modules.
-        """
-        encoder = self._model.geometry_encoder
-        token = encoder.cls_embed.weight.view(1, 1, -1).expand(features.shape[0], -1, -1)
-        token = encoder.prompt_layer_norm(encoder.final_proj(token))
-        flat_features = features.flatten(2).transpose(1, 2)
-        flat_positions = positions.expand_as(features).flatten(2).transpose(1, 2)
-        for layer in encoder.layers:
-            token = layer(
-                prompt_feats=token,
-                vision_feats=flat_features,
-                vision_pos_encoding=flat_positions,
-                prompt_mask=None,
-            )
-        return encoder.output_layer_norm(token)  # type: ignore[no-any-return]
-
     def _prompts(self, queries: Sequence[Sam3Query]) -> _Prompts:
-        """Text tokens with each image's CLS token appended."""
-        tokens = torch.cat([torch.cat([query.text.tokens, query.image.cls_token], dim=1) for query in queries])
-        mask = torch.cat([F.pad(query.text.mask, (0, 1), value=1) for query in queries])
-        return _Prompts(tokens, mask.bool())
+        """Text tokens, then those of the exemplars and the CLS token; shorter prompts are padded at the end."""
+        texts = [query.text for query in queries]
+        pairs = list(zip(texts, self._geometry(queries), strict=True))
+        tokens = [torch.cat([text.tokens[0], geometry[0]]) for text, geometry in pairs]
+        mask = [F.pad(text.mask[0], (0, geometry.shape[1]), value=1) for text, geometry in pairs]
+        return _Prompts(pad_sequence(tokens, batch_first=True), pad_sequence(mask, batch_first=True).bool())
+
+    def _geometry(self, queries: Sequence[Sam3Query]) -> list[Tensor]:
+        """(1, n + 1, C) for each query with n exemplars; those without take their image's CLS token."""
+        tokens = [query.image.cls_token for query in queries]
+        rows = [row for row, query in enumerate(queries) if query.exemplars]
+        if rows:
+            features = _rows([queries[row].image.levels[-1] for row in rows])
+            groups = [queries[row].exemplars for row in rows]
+            encoded = exemplar_tokens(self._model.geometry_encoder, features, queries[0].image.positions, groups)
+            for row, found in zip(rows, encoded, strict=True):
+                tokens[row] = found
+        return tokens
 
     def _scores(self, decoded: Any, hidden: Tensor, prompts: _Prompts) -> Tensor:
         """(B, Q) float32: presence and class probabilities multiply (Sam3Processor._forward_grounding)."""
