@@ -33,6 +33,14 @@ class Exemplar:
 
 
 @dataclass(frozen=True)
+class Phrase:
+    """A prompt as an engine takes it, before its text is encoded."""
+
+    text: str
+    exemplars: tuple[Exemplar, ...] = ()
+
+
+@dataclass(frozen=True)
 class Query(Generic[ImageT, TextT]):
     """One prompt on one image.
 

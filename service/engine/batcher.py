@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.core.results import ModelInfo
-from service.engine.base import Engine, Grounding, Query
+from service.engine.base import Engine, Grounding, Phrase, Query
 from service.errors import NotReady, QueueFull
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class Task:
     """What one request asks of the model: `rgb` (H, W, 3) uint8, and its phrases with one threshold and limit."""
 
     rgb: NDArray[np.uint8]
-    texts: tuple[str, ...]
+    phrases: tuple[Phrase, ...]
     threshold: float
     limit: int
 
@@ -115,19 +115,20 @@ class ModelThread:
         begun = time.perf_counter()
         [image] = engine.encode_image([engine.prepare(task.rgb)])
         encoded = time.perf_counter()
-        groundings = [g for chunk in self._chunks(task.texts) for g in self._ground(engine, image, chunk, task)]
+        groundings = [g for chunk in self._chunks(task.phrases) for g in self._ground(engine, image, chunk, task)]
         done = time.perf_counter()
         return Answer(
             tuple(groundings),
             *(_ms(a, b) for a, b in ((submitted, begun), (begun, encoded), (encoded, done))),
         )
 
-    def _chunks(self, texts: tuple[str, ...]) -> list[tuple[str, ...]]:
-        return [texts[i : i + self._prompt_batch] for i in range(0, len(texts), self._prompt_batch)]
+    def _chunks(self, phrases: tuple[Phrase, ...]) -> list[tuple[Phrase, ...]]:
+        return [phrases[i : i + self._prompt_batch] for i in range(0, len(phrases), self._prompt_batch)]
 
-    def _ground(self, engine: Engine[Any, Any], image: Any, texts: Sequence[str], task: Task) -> list[Grounding]:
-        encoded = engine.encode_text(texts)
-        return engine.ground([Query(image, text, task.threshold, task.limit) for text in encoded])
+    def _ground(self, engine: Engine[Any, Any], image: Any, phrases: Sequence[Phrase], task: Task) -> list[Grounding]:
+        encoded = engine.encode_text([phrase.text for phrase in phrases])
+        pairs = zip(encoded, phrases, strict=True)
+        return engine.ground([Query(image, t, task.threshold, task.limit, p.exemplars) for t, p in pairs])
 
 
 def _ms(start: float, end: float) -> float:

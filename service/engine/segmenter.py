@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from service.core.exemplars import on_image
 from service.core.masks import crop_masks
-from service.core.prompts import Options, PromptSet
+from service.core.prompts import Options, Prompt, PromptSet
 from service.core.results import ImageInfo, Instance, ModelInfo, PromptResult, Segmentation
-from service.engine.base import Grounding
+from service.engine.base import Exemplar, Grounding, Phrase
 from service.engine.batcher import ModelThread, State, Task
 from service.engine.images import ImageLimits, decode
 
@@ -40,20 +41,30 @@ class Segmenter:
         with _timed(timing, "decode"):
             image = decode(data, self._limits)
         options = prompt_set.options
-        texts = tuple(prompt.text for prompt in prompt_set.prompts)
-        task = Task(image.rgb, texts, options.threshold, options.max_instances)
+        size_hw = (image.rgb.shape[0], image.rgb.shape[1])
+        phrases = _phrases(prompt_set.prompts, size_hw)
+        task = Task(image.rgb, phrases, options.threshold, options.max_instances)
         answer = self._model.submit(task, wait_s).result()
         timing |= {
             "queue": answer.queue_ms,
             "encode_image": answer.encode_image_ms,
             "ground": answer.ground_ms,
         }
-        size_hw = (image.rgb.shape[0], image.rgb.shape[1])
         with _timed(timing, "postprocess"):
-            pairs = zip(texts, answer.groundings, strict=True)
-            results = tuple(PromptResult(text, _instances(found, size_hw, options)) for text, found in pairs)
+            pairs = zip(phrases, answer.groundings, strict=True)
+            results = tuple(PromptResult(phrase.text, _instances(found, size_hw, options)) for phrase, found in pairs)
         info = ImageInfo(width=size_hw[1], height=size_hw[0], exif_orientation=image.exif_orientation)
         return Segmentation(info, self._model.info, results, timing)
+
+
+def _phrases(prompts: Sequence[Prompt], size_hw: tuple[int, int]) -> tuple[Phrase, ...]:
+    """The prompts with their boxes in [0, 1] of the image; BadField names a box that lies outside it."""
+    return tuple(Phrase(prompt.text, _exemplars(f"prompts[{i}]", prompt, size_hw)) for i, prompt in enumerate(prompts))
+
+
+def _exemplars(field: str, prompt: Prompt, size_hw: tuple[int, int]) -> tuple[Exemplar, ...]:
+    pairs = zip(on_image(field, prompt.boxes, size_hw), prompt.boxes, strict=True)
+    return tuple(Exemplar(unit_xyxy, positive=bool(box.label)) for unit_xyxy, box in pairs)
 
 
 def _instances(found: Grounding, size_hw: tuple[int, int], options: Options) -> tuple[Instance, ...]:

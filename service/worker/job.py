@@ -55,7 +55,7 @@ class JobRunner:
     ) -> None:
         self._settings = settings
         self._rules = rules
-        self._limits = Limits(settings.max_prompts, settings.max_prompt_chars)
+        self._limits = Limits(settings.max_prompts, settings.max_prompt_chars, settings.max_boxes)
         self._store = store
         self._publisher = publisher
         self._segmenter = segmenter

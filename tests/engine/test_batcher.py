@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from service.core.results import ModelInfo
-from service.engine.base import Grounding, Query
+from service.engine.base import Exemplar, Grounding, Phrase, Query
 from service.engine.batcher import ModelThread, Task
 from service.errors import ModelUnavailable, NotReady, QueueFull
 
@@ -20,7 +20,7 @@ PIXEL = np.zeros((1, 1, 3), np.uint8)
 
 
 @dataclass(frozen=True)
-class Phrase:
+class EncodedText:
     text: str
     nbytes: int = 100
 
@@ -34,6 +34,7 @@ class ScriptedEngine:
         self.busy = threading.Event()
         self.threads: set[str] = set()
         self.batches: list[int] = []
+        self.exemplars: list[tuple[Exemplar, ...]] = []
 
     @property
     def info(self) -> ModelInfo:
@@ -48,11 +49,12 @@ class ScriptedEngine:
         assert self.gate.wait(30)
         return ["image" for _ in images]
 
-    def encode_text(self, texts: Sequence[str]) -> list[Phrase]:
-        return [Phrase(text) for text in texts]
+    def encode_text(self, texts: Sequence[str]) -> list[EncodedText]:
+        return [EncodedText(text) for text in texts]
 
-    def ground(self, queries: Sequence[Query[str, Phrase]]) -> list[Grounding]:
+    def ground(self, queries: Sequence[Query[str, EncodedText]]) -> list[Grounding]:
         self.batches.append(len(queries))
+        self.exemplars += [query.exemplars for query in queries]
         if any(query.text.text == "boom" for query in queries):
             raise RuntimeError("the kernel broke")
         scores = [np.array([float(query.text.text)], np.float32) for query in queries]
@@ -60,7 +62,7 @@ class ScriptedEngine:
 
 
 def task(*texts: str) -> Task:
-    return Task(PIXEL, texts, threshold=0.5, limit=10)
+    return Task(PIXEL, tuple(map(Phrase, texts)), threshold=0.5, limit=10)
 
 
 @contextmanager
@@ -80,6 +82,15 @@ def test_answers_in_the_order_of_the_phrases_in_bounded_batches() -> None:
         answer = model.submit(task("0.5", "0.4", "0.3", "0.2", "0.1")).result(10)
     assert [round(float(g.scores[0]), 1) for g in answer.groundings] == [0.5, 0.4, 0.3, 0.2, 0.1]
     assert engine.batches == [2, 2, 1]
+
+
+def test_exemplars_stay_with_their_phrase() -> None:
+    engine = ScriptedEngine()
+    groups = [(), (Exemplar((0, 0, 1, 1)),), (), (Exemplar((0, 0, 0.5, 1)), Exemplar((0, 0, 1, 1), positive=False))]
+    phrases = tuple(Phrase("0.5", group) for group in groups)
+    with running(engine, prompt_batch=3) as model:
+        model.submit(Task(PIXEL, phrases, threshold=0.5, limit=10)).result(10)
+    assert engine.exemplars == groups
 
 
 def test_one_thread_runs_everything() -> None:
