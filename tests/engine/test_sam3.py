@@ -13,7 +13,6 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from service.engine import pretrained, sam3
 from service.engine.base import Grounding, Query
-from service.engine.roi import install_roi_align
 from service.engine.sam3 import Sam3Engine
 from service.engine.weights import EMBEDDED, Checkpoint
 from service.errors import ModelUnavailable
@@ -36,7 +35,6 @@ def test_text_only_equals_grounding_beside_a_padded_box(scene: NDArray[np.uint8]
     This is also the proof that our steps are those of `Sam3Model.forward`: same scores, boxes and masks.
     """
     engine = pretrained.load(Checkpoint(EMBEDDED, "embedded", "0"), torch.device("cpu"), torch.float64)
-    install_roi_align()
     asked = queries(engine, scene, threshold=0.0)
     count = len(asked)
     theirs = engine._model(
