@@ -83,6 +83,7 @@ class Settings(BaseModel):
 
     max_prompts: int = _row(64, "Prompts in one request or sidecar", ge=1, le=1000)
     max_prompt_chars: int = _row(1000, "Characters in one prompt", ge=1, le=100_000)
+    max_boxes: int = _row(16, "Exemplar boxes of one prompt", ge=0, le=100)
     max_pixels: int = _row(100_000_000, "Width × height of an image", ge=1, le=1_000_000_000)
     max_body_bytes: int = _row(32 * _MIB, "Bytes of a request; Cloud Run itself refuses more than 32 MiB", ge=1024)
     max_total_instances: int = _row(1000, "Instances in the answer of `/segment`, over all prompts", ge=1)

@@ -13,6 +13,7 @@ from transformers import CLIPTokenizer, logging
 from transformers.models.sam3.modeling_sam3 import Sam3Model
 
 from service.core.results import ModelInfo
+from service.engine.roi import install_roi_align
 from service.engine.sam3 import Sam3Engine
 from service.engine.weights import Checkpoint
 from service.errors import ModelUnavailable
@@ -23,6 +24,7 @@ def load(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> Sa
 
     transformers would fill a missing weight with random numbers and only log it.
     """
+    install_roi_align()
     logging.disable_progress_bar()
     try:
         model, report = Sam3Model.from_pretrained(

@@ -11,11 +11,13 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers.models.sam3.modeling_sam3 import box_cxcywh_to_xyxy, inverse_sigmoid
 
 from service.core.results import ModelInfo
 from service.engine.base import Grounding, Query
 from service.engine.faults import named_faults
+from service.engine.geometry import cls_tokens, exemplar_tokens
 from service.engine.selection import Selection, select
 from service.errors import NotFinite
 
@@ -35,15 +37,14 @@ class Sam3Image:
 
 @dataclass(frozen=True)
 class Sam3Text:
-    """Features of one phrase: tokens (1, L, C) and their mask (1, L), 1 where a token is no padding."""
+    """Features of one phrase: tokens (L, C), without the padding that the text encoder needs."""
 
     tokens: Tensor
-    mask: Tensor
 
     @property
     def nbytes(self) -> int:
-        """Bytes of both tensors."""
-        return self.tokens.nbytes + self.mask.nbytes
+        """Bytes of the tokens, which are no view of a larger tensor."""
+        return self.tokens.nbytes
 
 
 @dataclass(frozen=True)
@@ -84,9 +85,9 @@ class Sam3Engine:
         vision = self._model.get_vision_features(self._pixels(images))
         levels = vision.fpn_hidden_states[:-1]  # the model itself leaves the coarsest one out
         positions = vision.fpn_position_encoding[-2][:1]
-        cls_tokens = self._cls_tokens(levels[-1], positions)
+        summaries = cls_tokens(self._model.geometry_encoder, levels[-1], positions)
         return [
-            Sam3Image(tuple(level[i : i + 1] for level in levels), positions, cls_tokens[i : i + 1])
+            Sam3Image(tuple(level[i : i + 1] for level in levels), positions, summaries[i : i + 1])
             for i in range(len(images))
         ]
 
@@ -98,9 +99,8 @@ class Sam3Engine:
             list(texts), padding="max_length", max_length=self._context, truncation=True, return_tensors="pt"
         ).to(self._model.device)
         features = self._model.get_text_features(tokens["input_ids"], attention_mask=tokens["attention_mask"])
-        return [
-            Sam3Text(features.pooler_output[i : i + 1], tokens["attention_mask"][i : i + 1]) for i in range(len(texts))
-        ]
+        lengths = tokens["attention_mask"].sum(1).tolist()
+        return [Sam3Text(row[:length].clone()) for row, length in zip(features.pooler_output, lengths, strict=True)]
 
     @named_faults
     @torch.inference_mode()
@@ -136,32 +136,24 @@ class Sam3Engine:
         pixels = torch.from_numpy(np.stack(images)).to(self._model.device).permute(0, 3, 1, 2)
         return (pixels.float() / 127.5 - 1).to(self._model.dtype)
 
-    def _cls_tokens(self, features: Tensor, positions: Tensor) -> Tensor:
-        """(B, C, h, w) features → (B, 1, C), the geometry encoder's CLS token.
-
-        Upstream appends it to every prompt, also to text alone; transformers computes it only beside boxes
-        (facebookresearch/sam3, model/geometry_encoders.py: SequenceGeometryEncoder.forward). It depends on
-        the image alone, so it is computed with the image's features, by the encoder's own modules.
-        """
-        encoder = self._model.geometry_encoder
-        token = encoder.cls_embed.weight.view(1, 1, -1).expand(features.shape[0], -1, -1)
-        token = encoder.prompt_layer_norm(encoder.final_proj(token))
-        flat_features = features.flatten(2).transpose(1, 2)
-        flat_positions = positions.expand_as(features).flatten(2).transpose(1, 2)
-        for layer in encoder.layers:
-            token = layer(
-                prompt_feats=token,
-                vision_feats=flat_features,
-                vision_pos_encoding=flat_positions,
-                prompt_mask=None,
-            )
-        return encoder.output_layer_norm(token)  # type: ignore[no-any-return]
-
     def _prompts(self, queries: Sequence[Sam3Query]) -> _Prompts:
-        """Text tokens with each image's CLS token appended."""
-        tokens = torch.cat([torch.cat([query.text.tokens, query.image.cls_token], dim=1) for query in queries])
-        mask = torch.cat([F.pad(query.text.mask, (0, 1), value=1) for query in queries])
-        return _Prompts(tokens, mask.bool())
+        """Text tokens, then those of the exemplars and the CLS token; shorter prompts are padded at the end."""
+        pairs = zip(queries, self._geometry(queries), strict=True)
+        tokens = [torch.cat([query.text.tokens, geometry[0]]) for query, geometry in pairs]
+        mask = [torch.ones(len(each), dtype=torch.bool, device=each.device) for each in tokens]
+        return _Prompts(pad_sequence(tokens, batch_first=True), pad_sequence(mask, batch_first=True))
+
+    def _geometry(self, queries: Sequence[Sam3Query]) -> list[Tensor]:
+        """(1, n + 1, C) for each query with n exemplars; those without take their image's CLS token."""
+        tokens = [query.image.cls_token for query in queries]
+        rows = [row for row, query in enumerate(queries) if query.exemplars]
+        if rows:
+            features = _rows([queries[row].image.levels[-1] for row in rows])
+            groups = [queries[row].exemplars for row in rows]
+            encoded = exemplar_tokens(self._model.geometry_encoder, features, queries[0].image.positions, groups)
+            for row, found in zip(rows, encoded, strict=True):
+                tokens[row] = found
+        return tokens
 
     def _scores(self, decoded: Any, hidden: Tensor, prompts: _Prompts) -> Tensor:
         """(B, Q) float32: presence and class probabilities multiply (Sam3Processor._forward_grounding)."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.core.exemplars import on_image
 from service.core.masks import crop_masks
-from service.core.prompts import Options, PromptSet
+from service.core.prompts import Options, Prompt, PromptSet
 from service.core.results import ImageInfo, Instance, ModelInfo, PromptResult, Segmentation
-from service.engine.base import Grounding, Phrase
+from service.engine.base import Exemplar, Grounding, Phrase
 from service.engine.batcher import ModelThread, State
 from service.engine.images import ImageLimits, decode
 from service.engine.place import PERSON, Place, Terms
@@ -43,11 +44,10 @@ class Segmenter:
         """
         timing: dict[str, float] = {}
         options = prompt_set.options
-        texts = tuple(prompt.text for prompt in prompt_set.prompts)
         with self._model.place(terms) as place:
             with _timed(timing, "decode"):
                 pixels, info = self._prepared(place, data)
-            phrases = tuple(Phrase(text) for text in texts)
+            phrases = _phrases(prompt_set.prompts, (info.height, info.width))
             answer = place.run(Task(pixels, phrases, options.threshold, options.max_instances))
         timing |= {
             "queue": answer.queue_ms,
@@ -55,8 +55,8 @@ class Segmenter:
             "ground": answer.ground_ms,
         }
         with _timed(timing, "postprocess"):
-            pairs = zip(texts, answer.groundings, strict=True)
-            results = tuple(PromptResult(text, _instances(found, info, options)) for text, found in pairs)
+            pairs = zip(phrases, answer.groundings, strict=True)
+            results = tuple(PromptResult(phrase.text, _instances(found, info, options)) for phrase, found in pairs)
         return Segmentation(info, self._model.info, results, timing)
 
     def _prepared(self, place: Place, data: bytes) -> tuple[NDArray[np.uint8], ImageInfo]:
@@ -64,6 +64,16 @@ class Segmenter:
         image = decode(data, self._limits)
         height, width = image.rgb.shape[:2]
         return place.prepare(image.rgb), ImageInfo(width, height, image.exif_orientation)
+
+
+def _phrases(prompts: Sequence[Prompt], size_hw: tuple[int, int]) -> tuple[Phrase, ...]:
+    """The prompts with their boxes in [0, 1] of the image; BadField names a box that lies outside it."""
+    return tuple(Phrase(prompt.text, _exemplars(f"prompts[{i}]", prompt, size_hw)) for i, prompt in enumerate(prompts))
+
+
+def _exemplars(field: str, prompt: Prompt, size_hw: tuple[int, int]) -> tuple[Exemplar, ...]:
+    pairs = zip(on_image(field, prompt.boxes, size_hw), prompt.boxes, strict=True)
+    return tuple(Exemplar(unit_xyxy, positive=bool(box.label)) for unit_xyxy, box in pairs)
 
 
 def _instances(found: Grounding, image: ImageInfo, options: Options) -> tuple[Instance, ...]:

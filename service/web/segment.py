@@ -22,7 +22,7 @@ _GS_WAY = "upload the image to an input bucket (gs://) with a sidecar, which has
 def blueprint(settings: Settings, segmenter: Segmenter) -> Blueprint:
     """The direct door."""
     door = Blueprint("segment", __name__)
-    limits = Limits(settings.max_prompts, settings.max_prompt_chars)
+    limits = Limits(settings.max_prompts, settings.max_prompt_chars, settings.max_boxes)
 
     @door.post("/segment")
     def segment() -> Response:

@@ -56,7 +56,7 @@ class JobRunner:
     ) -> None:
         self._settings = settings
         self._rules = rules
-        self._limits = Limits(settings.max_prompts, settings.max_prompt_chars)
+        self._limits = Limits(settings.max_prompts, settings.max_prompt_chars, settings.max_boxes)
         self._terms = Terms(urgent=False, wait_s=settings.event_wait_s, timeout_s=settings.event_timeout_s)
         self._store = store
         self._publisher = publisher

@@ -16,6 +16,7 @@ from service.core.documents import (
     segmentation_document,
     summary,
 )
+from service.core.exemplars import ExemplarBox
 from service.core.masks import Mask
 from service.core.prompts import Options, Prompt, PromptSet
 from service.core.results import ImageInfo, Instance, ModelInfo, PromptResult, Segmentation
@@ -135,6 +136,22 @@ def test_the_summary_of_a_result_counts_per_label() -> None:
         "metadata": {"order": 7},
         "ms": 812.3,
     }
+
+
+def test_prompts_of_one_label_are_counted_together() -> None:
+    """Prompts made of exemplars alone all have the label "visual"."""
+    twice = Segmentation(FOUND.image, FOUND.model, (*FOUND.results, FOUND.results[0]), {})
+    document = result_document(twice, REQUEST, SOURCE, "f" * 64, CREATED)
+    assert summary(document, None)["counts"] == {"mug cup": 4, "plate": 0}
+
+
+def test_the_request_of_a_result_shows_the_exemplars() -> None:
+    boxes = (ExemplarBox((1.0, 2.0, 3.5, 4.0)), ExemplarBox((0.0, 0.0, 9.0, 9.0), 0))
+    request = RequestRecord(PromptSet((Prompt("mug cup", boxes), Prompt("plate"))), REQUEST.source)
+    assert result_document(FOUND, request, SOURCE, "f" * 64, CREATED)["request"]["prompts"] == [
+        {"text": "mug cup", "boxes": [[1.0, 2.0, 3.5, 4.0], [0.0, 0.0, 9.0, 9.0]], "box_labels": [1, 0]},
+        {"text": "plate"},
+    ]
 
 
 def test_the_summary_of_a_stored_result_is_that_of_a_new_one() -> None:

@@ -11,6 +11,7 @@ import pytest
 import skimage
 from PIL import Image
 
+from service.core.exemplars import VISUAL_TEXT, ExemplarBox
 from service.core.masks import paste
 from service.core.prompts import Options, Prompt, PromptSet
 from service.core.results import Instance, Segmentation
@@ -18,7 +19,8 @@ from service.engine.batcher import BatchPolicy, ModelThread
 from service.engine.images import ImageLimits
 from service.engine.loading import EngineConfig, load_engine
 from service.engine.segmenter import Segmenter
-from service.errors import NotAnImage
+from service.engine.weights import EMBEDDED
+from service.errors import BadField, NotAnImage
 
 PHOTOS = Path(skimage.__file__).parent / "data"
 
@@ -99,3 +101,39 @@ def test_tiny_and_thin_images_are_answered(segmenter: Segmenter, size: tuple[int
 def test_what_is_no_image_costs_the_model_nothing(segmenter: Segmenter) -> None:
     with pytest.raises(NotAnImage):
         segmenter.segment(b"no image", request("cat"))
+
+
+DEMO = EMBEDDED.parent / "demo" / "scene.png"
+STRAWBERRIES = ((472.0, 275.0, 699.0, 521.0), (737.0, 167.0, 929.0, 441.0))
+"""All there are in the demo scene, beside three frogs and a sunflower."""
+
+
+def by_example(*boxes: ExemplarBox) -> PromptSet:
+    return PromptSet((Prompt(VISUAL_TEXT, boxes),))
+
+
+@pytest.mark.parametrize("shown", STRAWBERRIES)
+def test_an_exemplar_alone_finds_all_that_is_alike(
+    segmenter: Segmenter, shown: tuple[float, float, float, float]
+) -> None:
+    [result] = segmenter.segment(DEMO.read_bytes(), by_example(ExemplarBox(shown))).results
+    assert result.label == "visual"
+    boxes = sorted(instance.box_xyxy for instance in result.instances)
+    np.testing.assert_allclose(boxes, STRAWBERRIES, atol=40)
+
+
+def test_what_of_a_box_lies_outside_the_image_does_not_matter(segmenter: Segmenter) -> None:
+    data = DEMO.read_bytes()
+    inside, beyond = ExemplarBox((700, 100, 960, 640)), ExemplarBox((700, 100, 5000, 9000))
+    options = Options(threshold=0.1)
+    one, other = (segmenter.segment(data, PromptSet(by_example(box).prompts, options)) for box in (inside, beyond))
+    assert_same(one, other)
+    assert one.results[0].instances
+
+
+def test_a_box_outside_the_image_is_the_callers_error(segmenter: Segmenter) -> None:
+    asked = PromptSet((Prompt("cat"), Prompt("fruit", (ExemplarBox((0, 0, 9, 9)), ExemplarBox((960, 0, 970, 9))))))
+    with pytest.raises(BadField) as caught:
+        segmenter.segment(DEMO.read_bytes(), asked)
+    assert caught.value.field == "prompts[1].boxes[1]"
+    assert "960 pixels wide and 640 high" in caught.value.detail
