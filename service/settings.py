@@ -41,11 +41,19 @@ class Settings(BaseModel):
     )
     sam3_model: str = _row(
         "facebook/sam3",
-        "Checkpoint: a Hugging Face repository, a local folder, or `embedded` (a tiny model that ships with the code)",
-        "a repository, a folder or embedded",
+        "Checkpoint: a Hugging Face repository, a folder on this machine or in a bucket, or `embedded` "
+        "(a tiny model that ships with the code)",
+        "a repository, a folder, gs://bucket/prefix or embedded",
     )
     sam3_revision: str | None = _row(
-        None, "Commit, tag or branch that pins a Hugging Face checkpoint", "a commit, tag or branch"
+        None,
+        "Pins the checkpoint: a commit, tag or branch of a repository, or the revision that a folder has in results",
+        "a commit, tag, branch or revision",
+    )
+    sam3_cache_dir: str | None = _row(
+        None,
+        "Keeps what was fetched from gs://; unset: a temporary folder, given up once the weights are on a GPU",
+        "a folder",
     )
     sam3_device: Literal["auto", "cuda", "cpu"] = _row(
         "auto", "Where the model runs; `auto` takes a GPU when there is one", "auto, cuda or cpu"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -31,10 +31,14 @@ _DEFAULT_BATCHES = {"cuda": (4, 8), "cpu": (1, 4)}
 
 @dataclass(frozen=True)
 class State:
-    """Where the model is: `phase` starting|downloading|loading|warming|ready|failed|closed, and why it failed."""
+    """Where the model is: `phase` starting|importing|downloading|loading|warming|ready|failed|closed, why it failed.
+
+    phases_ms: how long each phase that is over took, in their order.
+    """
 
     phase: str
     reason: str = ""
+    phases_ms: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ class ModelThread:
         self._on_the_way = 0
         self._closing = False
         self._state = State("starting")
+        self._entered = time.perf_counter()
         self._engine: Engine[Any, Any] | None = None
         self._loaded: Future[None] = Future()
         self.ended: Future[None] = Future()
@@ -156,22 +161,24 @@ class ModelThread:
             engine = self._load_model()
             self._serve(engine)
         except BaseException as error:  # noqa: BLE001 - handed on: who wired this up decides what becomes of the process
-            self._state = State("failed", str(error))
+            self._state = replace(self._state, phase="failed", reason=str(error))
             self._end(error)
         else:
             self._end(None)
 
     def _load_model(self) -> Engine[Any, Any]:
-        started = time.perf_counter()
         engine = self._load(self._enter)
-        log.info("model ready", extra={"seconds": round(time.perf_counter() - started, 2)})
         self._engine = engine
         self._enter("ready")
+        log.info("model ready", extra={"phases_ms": self._state.phases_ms})
         self._loaded.set_result(None)
         return engine
 
     def _enter(self, phase: str) -> None:
-        self._state = State(phase)
+        now = time.perf_counter()
+        took_ms = round((now - self._entered) * 1000)
+        self._state = State(phase, phases_ms={**self._state.phases_ms, self._state.phase: took_ms})
+        self._entered = now
 
     def _serve(self, engine: Engine[Any, Any]) -> None:
         images, prompts = _DEFAULT_BATCHES.get(engine.info.device, _DEFAULT_BATCHES["cpu"])

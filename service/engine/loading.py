@@ -1,4 +1,4 @@
-"""From settings to a warm engine: device, precision, checkpoint, one forward."""
+"""From settings to a warm engine: device, precision, checkpoint, one request."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ import torch
 
 from service.engine import pretrained
 from service.engine.base import Engine, Query
-from service.engine.weights import Source, resolve
-from service.errors import ModelUnavailable
+from service.engine.weights import Checkpoint, Source, resolve
+from service.errors import ModelUnavailable, NotFinite
+
+# On a CPU a request of the full model takes 40 s on two cores, and nothing in it is initialised lazily.
+_LARGE_BYTES = 512 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -25,17 +28,27 @@ class EngineConfig:
     threads: int = 0
 
 
-def load_engine(config: EngineConfig, report: Callable[[str], None] = lambda phase: None) -> Engine[Any, Any]:
-    """Load and warm an engine, naming each phase as it begins; ModelUnavailable says in one line what is wrong."""
+def load_engine(
+    config: EngineConfig,
+    report: Callable[[str], None] = lambda phase: None,
+    find: Callable[[], Checkpoint] | None = None,
+) -> Engine[Any, Any]:
+    """Load and warm an engine, naming each phase as it begins; ModelUnavailable says in one line what is wrong.
+
+    `find`: returns the checkpoint of `config.source` where that has already been asked for.
+    """
     if config.threads:
         torch.set_num_threads(config.threads)
     device = choose_device(config.device)
     report("downloading")
-    checkpoint = resolve(config.source)
+    checkpoint = find() if find else resolve(config.source)
     report("loading")
     engine = pretrained.load(checkpoint, device, choose_dtype(config.dtype, device))
     report("warming")
-    warm_up(engine)
+    try:
+        warm_up(engine, whole=device.type != "cpu" or _size(checkpoint) <= _LARGE_BYTES)
+    except NotFinite as error:
+        raise ModelUnavailable(f"SAM3_MODEL: {checkpoint.id} is of no use: {error.detail}") from error
     return engine
 
 
@@ -62,8 +75,19 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if major >= 8 else torch.float16
 
 
-def warm_up(engine: Engine[Any, Any]) -> None:
-    """Run one whole request, so that the first caller does not pay for lazy initialisation."""
-    [image] = engine.encode_image([engine.prepare(np.zeros((64, 64, 3), np.uint8))])
+def warm_up(engine: Engine[Any, Any], *, whole: bool = True) -> None:
+    """Run one request, or its phrase alone, so that the first caller does not pay for lazy initialisation.
+
+    Raises NotFinite when what comes out is NaN or infinite.
+    """
     [text] = engine.encode_text(["warm up"])
-    engine.ground([Query(image, text, threshold=0.5, limit=1)])
+    if not text.tokens.isfinite().all():
+        raise NotFinite("the model put out text features that are NaN or infinite")
+    if whole:
+        [image] = engine.encode_image([engine.prepare(np.zeros((64, 64, 3), np.uint8))])
+        # Any score is above it: without an instance the mask head would not run.
+        engine.ground([Query(image, text, threshold=-1.0, limit=1)])
+
+
+def _size(checkpoint: Checkpoint) -> int:
+    return sum(path.stat().st_size for path in checkpoint.folder.iterdir() if path.is_file())

@@ -20,9 +20,20 @@ from service.errors import ModelUnavailable
 
 
 def load(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> Sam3Engine:
-    """Load a checkpoint folder; ModelUnavailable when a weight is missing or left over.
+    """Load a checkpoint folder as an engine; ModelUnavailable as in `read`."""
+    model, tokenizer = read(checkpoint, dtype)
+    info = ModelInfo(checkpoint.id, checkpoint.revision, device.type, str(dtype).removeprefix("torch."))
+    model = model.to(device).eval()
+    # The mask head is three 3 × 3 convolutions at full resolution: a third faster in this layout, also on a CPU.
+    model.mask_decoder.to(memory_format=torch.channels_last)
+    return Sam3Engine(model, tokenizer, info)
 
-    transformers would fill a missing weight with random numbers and only log it.
+
+def read(checkpoint: Checkpoint, dtype: torch.dtype) -> tuple[Any, Any]:
+    """Sam3Model on the host and its tokenizer; ModelUnavailable when a weight is missing, left over or misshapen.
+
+    transformers would fill a missing weight with random numbers and only log it. Weights that are in `dtype` on disk
+    stay mapped files: they cost no memory that the system could not take back.
     """
     install_roi_align()
     logging.disable_progress_bar()
@@ -40,11 +51,7 @@ def load(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> Sa
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelUnavailable(f"SAM3_MODEL: {checkpoint.id}: {first_line}") from error
     _refuse_wrong_keys(checkpoint, report)
-    info = ModelInfo(checkpoint.id, checkpoint.revision, device.type, str(dtype).removeprefix("torch."))
-    model = model.to(device).eval()
-    # The mask head is three 3 × 3 convolutions at full resolution: a third faster in this layout, also on a CPU.
-    model.mask_decoder.to(memory_format=torch.channels_last)
-    return Sam3Engine(model, tokenizer, info)
+    return model, tokenizer
 
 
 def _refuse_wrong_keys(checkpoint: Checkpoint, report: dict[str, Any]) -> None:

@@ -1,8 +1,9 @@
-"""Where the weights come from: the hub, a local folder or the package itself → one checkpoint folder."""
+"""Where the weights come from: the hub, a bucket, a local folder or the package itself → one checkpoint folder."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,16 +17,24 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from service.engine.shards import check_shards
 from service.errors import ModelUnavailable
 
 EMBEDDED = Path(__file__).parent.parent / "models" / "embedded"
 _NEEDED_FILES = ("config.json", "tokenizer.json")
 _HUB_FILES = ["*.json", "*.safetensors", "merges.txt", "vocab.json"]
 
+Check = Callable[[Path], None]
+Fetch = Callable[[str, str | None, Check], tuple[Path, str]]
+"""(gs:// URI, the revision it must have, a check that the complete folder must pass) → a local folder, its revision."""
+
 
 @dataclass(frozen=True)
 class Source:
-    """What to load: `model` is `embedded`, a folder or a hub repository; `revision` pins a commit, tag or branch."""
+    """What to load: `model` is `embedded`, a folder, gs://bucket/prefix or a hub repository.
+
+    `revision` pins it: a commit, tag or branch of a repository, else the revision that results carry.
+    """
 
     model: str
     revision: str | None = None
@@ -41,12 +50,17 @@ class Checkpoint:
     revision: str
 
 
-def resolve(source: Source) -> Checkpoint:
-    """Return the checkpoint's folder, downloaded when it is on the hub; ModelUnavailable says in one line why not."""
+def resolve(source: Source, fetch: Fetch | None = None) -> Checkpoint:
+    """Return the checkpoint's folder, on this machine and complete; ModelUnavailable says in one line why not.
+
+    `fetch` brings a model that is at gs://; without it such a model is refused.
+    """
     if source.model == "embedded":
-        return _local(EMBEDDED, "embedded")
+        return _local(EMBEDDED, source)
+    if source.model.startswith("gs://"):
+        return _from_bucket(source, fetch)
     if _looks_like_path(source.model):
-        return _local(Path(source.model).expanduser(), source.model)
+        return _local(Path(source.model).expanduser(), source)
     return _from_hub(source)
 
 
@@ -54,13 +68,25 @@ def _looks_like_path(model: str) -> bool:
     return model.startswith(("/", "./", "../", "~")) or Path(model).is_dir()
 
 
-def _local(folder: Path, name: str) -> Checkpoint:
+def _local(folder: Path, source: Source) -> Checkpoint:
+    name = source.model
     if not folder.is_dir():
         raise ModelUnavailable(
-            f"SAM3_MODEL: {name!r} is not a folder; allowed: embedded, a folder, or org/name on the hub"
+            f"SAM3_MODEL: {name!r} is not a folder; allowed: embedded, a folder, gs://bucket/prefix, "
+            "or org/name on the hub"
         )
     _check_complete(folder, name)
-    return Checkpoint(folder, name, fingerprint(folder))
+    revision = fingerprint(folder)
+    if source.revision not in (None, revision):
+        raise ModelUnavailable(f"SAM3_REVISION: {source.revision!r} is not that of {name!r}, which is {revision!r}")
+    return Checkpoint(folder, name, revision)
+
+
+def _from_bucket(source: Source, fetch: Fetch | None) -> Checkpoint:
+    if fetch is None:
+        raise ModelUnavailable(f"SAM3_MODEL: {source.model!r} cannot be read here; fetch it into a folder first")
+    folder, revision = fetch(source.model, source.revision, lambda folder: _check_complete(folder, source.model))
+    return Checkpoint(folder, source.model, revision)
 
 
 def _check_complete(folder: Path, name: str) -> None:
@@ -71,6 +97,7 @@ def _check_complete(folder: Path, name: str) -> None:
         raise ModelUnavailable(
             f"SAM3_MODEL: {name!r} lacks {', '.join(missing)}; it must be a saved Sam3Model with its tokenizer"
         )
+    check_shards(folder, name)
 
 
 def fingerprint(folder: Path, blocks: int = 16, block_bytes: int = 65536) -> str:
@@ -108,7 +135,9 @@ def _hub_message(source: Source, error: Exception) -> str:
     if isinstance(error, GatedRepoError | RepositoryNotFoundError) or _status(error) in (401, 403):
         return _access_message(source, error)
     if isinstance(error, HFValidationError):
-        return f"SAM3_MODEL: {name!r} is not allowed; use embedded, a folder, or org/name on the Hugging Face hub"
+        return (
+            f"SAM3_MODEL: {name!r} is not allowed; use embedded, a folder, gs://bucket/prefix, or org/name on the hub"
+        )
     # Without a cached copy the client reports any outage as a missing local file, and the outage as its cause.
     status = _status(error) or _status(error.__cause__)
     if status:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from service.core.documents import (
     PromptSource,
@@ -23,10 +23,12 @@ from service.core.results import Segmentation
 from service.engine.place import Terms
 from service.engine.segmenter import Segmenter
 from service.errors import BadSidecar, NotFound, PreconditionFailed, ServiceError, TooLarge
-from service.gcp.publisher import Publisher
-from service.gcp.storage import ObjectStore
 from service.settings import Settings
 from service.worker.surroundings import JOB_ID, Job, Slot
+
+if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
+    from service.gcp.publisher import Publisher
+    from service.gcp.storage import ObjectStore
 
 Status = Literal[
     "succeeded", "failed", "replayed", "stale", "ignored", "waiting_for_prompts", "waiting_for_image", "dead_lettered"

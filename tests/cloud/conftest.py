@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
@@ -182,3 +185,43 @@ def stage(bench: Bench) -> Callable[..., Stage]:
         return Stage(worker, segmenter, store, publisher)
 
     return stage
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[type[BaseHTTPRequestHandler]], str]]:
+    """Answer HTTP with a handler on a loopback port; returns the address."""
+    with contextlib.ExitStack() as stack:
+
+        def serve(handler: type[BaseHTTPRequestHandler]) -> str:
+            server = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), handler))
+            threading.Thread(target=server.serve_forever).start()
+            stack.callback(server.shutdown)
+            return f"http://127.0.0.1:{server.server_port}"
+
+        yield serve
+    # On a 401 google-auth raises over the open response, whose socket is closed only when it is collected: do so here.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
+@pytest.fixture
+def refusing_url(serve: Callable[[type[BaseHTTPRequestHandler]], str]) -> Callable[[int], str]:
+    """The address of a server that answers every request with this status."""
+
+    def refusing_url(status: int) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def _refuse(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                self.send_response(status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            do_GET = do_POST = do_DELETE = _refuse  # noqa: N815
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        return serve(Handler)
+
+    return refusing_url
