@@ -11,6 +11,7 @@ COMMANDS = {
     "demo": "run the whole event path on an embedded local cloud",
     "local": "the local cloud on its own: Cloud Storage and Pub/Sub emulators",
     "evaluate": "score a model on held-out drawn scenes",
+    "bench": "measure this service beside the one it grew from",
 }
 
 
