@@ -24,8 +24,8 @@ _SIZES_HW = ((40, 40), (90, 400), (480, 640), (768, 1024), (1536, 2048), (3000, 
 _KINDS = (".jpg", ".png", ".webp", ".bmp", ".tiff")
 _METHOD = (
     "The service with the embedded model and {clients} clients: JPEG, PNG, WebP, BMP and TIFF from 40 × 40 to "
-    "{largest}, 1 to 16 prompts, with and without masks and contours, and every tenth request at fault. Resident memory "
-    "(VmRSS of all its processes) once all are answered."
+    "{largest}, 1 to 16 prompts, with and without masks and contours, and every tenth request at fault. Resident "
+    "memory (VmRSS of all its processes) once all are answered."
 )
 
 
