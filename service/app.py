@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 
 from flask import Flask
 
-from service.engine.batcher import ModelThread
+from service.engine.batcher import BatchPolicy, ModelThread
 from service.engine.images import ImageLimits
-from service.engine.loading import EngineConfig, load_engine, prompt_batch
+from service.engine.loading import EngineConfig, load_engine
 from service.engine.segmenter import Segmenter
 from service.engine.weights import Source
-from service.errors import ModelUnavailable
+from service.errors import ModelUnavailable, ServiceError
 from service.gcp import publisher, storage
 from service.settings import FAILED_START, Settings
 from service.web import events, health, logs, problems, segment
@@ -41,7 +41,10 @@ def create_app(settings: Settings, segmenter: Segmenter, worker: Worker | None) 
 
 
 def from_environment() -> Flask:
-    """Build the deployed app and begin to load its model; a load that fails ends the process with FAILED_START."""
+    """Build the deployed app and begin to load its model.
+
+    A load that fails, or an engine that breaks later, ends the process with FAILED_START, so that it is replaced.
+    """
     settings = Settings.or_exit()
     logging.config.dictConfig(logs.config(settings.log_level))
     closing = ExitStack()
@@ -53,7 +56,8 @@ def from_environment() -> Flask:
     closing.callback(model.close)
     segmenter = Segmenter(model, ImageLimits(settings.max_pixels))
     worker = _worker(settings, segmenter, closing)
-    model.start().add_done_callback(_end_if_failed)
+    model.ended.add_done_callback(_end_if_failed)
+    model.start()
     return create_app(settings, segmenter, worker)
 
 
@@ -61,11 +65,14 @@ def _model_thread(settings: Settings) -> ModelThread:
     token = settings.hf_token.get_secret_value() if settings.hf_token else None
     source = Source(settings.sam3_model, settings.sam3_revision, token)
     config = EngineConfig(source, settings.sam3_device, settings.sam3_dtype, settings.torch_num_threads)
-    return ModelThread(
-        lambda report: load_engine(config, report),
+    policy = BatchPolicy(
         queue_size=settings.queue_size,
-        prompt_batch=settings.sam3_prompt_batch or prompt_batch(settings.sam3_device),
+        image_batch=settings.sam3_image_batch,
+        prompt_batch=settings.sam3_prompt_batch,
+        join_ms=settings.batch_join_ms,
+        text_cache_bytes=settings.text_cache_bytes,
     )
+    return ModelThread(lambda report: load_engine(config, report), policy)
 
 
 def _worker(settings: Settings, segmenter: Segmenter, closing: ExitStack) -> Worker | None:
@@ -81,9 +88,9 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _end_if_failed(load: Future[None], leave: Callable[[int], None] = os._exit) -> None:
+def _end_if_failed(ended: Future[None], leave: Callable[[int], None] = os._exit) -> None:
     """End the process at once: this runs on the model's thread, where SystemExit would only end the thread."""
-    error = load.exception()
+    error = ended.exception()
     if error is not None:
         status = _failed_start(error)
         logging.shutdown()
@@ -91,8 +98,8 @@ def _end_if_failed(load: Future[None], leave: Callable[[int], None] = os._exit) 
 
 
 def _failed_start(error: BaseException) -> int:
-    if isinstance(error, ModelUnavailable):
-        log.critical("the model cannot be loaded: %s", error.detail)
+    if isinstance(error, ServiceError):
+        log.critical("the model has failed: %s", error.detail)
     else:
-        log.critical("the model cannot be loaded", exc_info=error)
+        log.critical("the model has failed", exc_info=error)
     return FAILED_START

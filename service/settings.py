@@ -56,13 +56,27 @@ class Settings(BaseModel):
         "auto, float32, bfloat16 or float16",
     )
     sam3_prompt_batch: int = _row(0, "Prompts that share one forward; 0 chooses 8 on a GPU and 4 on a CPU", ge=0, le=64)
+    sam3_image_batch: int = _row(
+        0, "Images in one forward of the vision encoder; 0 chooses 4 on a GPU and 1 on a CPU", ge=0, le=64
+    )
+    batch_join_ms: int = _row(
+        3, "Milliseconds that an idle model waits for requests that are being decoded, to join them", ge=0, le=1000
+    )
+    text_cache_bytes: int = _row(
+        64 * _MIB, "Features of phrases that stay encoded, least recently used out first", ge=0
+    )
     torch_num_threads: int = _row(0, "CPU threads of torch; 0 leaves the choice to torch", ge=0, le=1024)
 
     port: int = _row(8080, "Port of the HTTP server", ge=1, le=65535)
     web_threads: int = _row(
         32, "Requests handled at a time; keep it a few above the platform's concurrency", ge=2, le=1000
     )
-    queue_size: int = _row(16, "Requests that wait for the model or run; one more is answered 429", ge=1, le=1000)
+    queue_size: int = _row(
+        16, "Requests, and as many events, that wait for the model or run; one more is answered 429", ge=1, le=1000
+    )
+    request_timeout_s: int = _row(
+        300, "Seconds after which a request is given up with 503; keep it below the platform's timeout", ge=1, le=3600
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _row(
         "INFO", "Least severity that is logged", "DEBUG, INFO, WARNING or ERROR"
     )
@@ -91,7 +105,10 @@ class Settings(BaseModel):
         None, "Topic for events that cannot be read; unset: they are answered 400", _TOPIC
     )
     event_wait_s: int = _row(
-        240, "Seconds that an event may wait for its turn; keep it below the ack deadline", ge=0, le=600
+        240, "Seconds that an event may wait for a place in the queue; keep it below the ack deadline", ge=0, le=600
+    )
+    event_timeout_s: int = _row(
+        540, "Seconds after which an event's work is given up with 503; keep it below the ack deadline", ge=1, le=600
     )
 
     @classmethod

@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
 def service_segmenter(model: str) -> Iterator[Callable[[NDArray[np.uint8], Sequence[str]], list[Masks]]]:
     """A function that segments as the service does: file bytes in, instances out, through the model's thread."""
     load = partial(load_engine, EngineConfig(Source(model)))
-    thread = ModelThread(load, queue_size=1, prompt_batch=4)
+    thread = ModelThread(load)
     thread.start().result()
     try:
         yield partial(_segment, Segmenter(thread, ImageLimits()))

@@ -47,11 +47,6 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if available and name != "cpu" else "cpu")
 
 
-def prompt_batch(device: str) -> int:
-    """Prompts in one forward by default: 8 on a GPU; 4 on a CPU, where memory grows faster than speed."""
-    return 8 if choose_device(device).type == "cuda" else 4
-
-
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     """`auto`: float32 on CPU, bfloat16 on GPUs that compute in it (compute capability 8), float16 on older ones.
 

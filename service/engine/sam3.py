@@ -15,6 +15,7 @@ from transformers.models.sam3.modeling_sam3 import box_cxcywh_to_xyxy, inverse_s
 
 from service.core.results import ModelInfo
 from service.engine.base import Grounding, Query
+from service.engine.faults import named_faults
 from service.engine.selection import Selection, select
 from service.errors import NotFinite
 
@@ -76,6 +77,7 @@ class Sam3Engine:
         """Resize an RGB image (H, W, 3) to the model's square (S, S, 3), plainly, as Sam3ImageProcessor does it."""
         return resize_to_square(image, self._side)
 
+    @named_faults
     @torch.inference_mode()
     def encode_image(self, images: Sequence[NDArray[np.uint8]]) -> list[Sam3Image]:
         """Encode prepared images, each (S, S, 3) uint8, in one forward."""
@@ -88,6 +90,7 @@ class Sam3Engine:
             for i in range(len(images))
         ]
 
+    @named_faults
     @torch.inference_mode()
     def encode_text(self, texts: Sequence[str]) -> list[Sam3Text]:
         """Encode phrases in one forward; what exceeds the model's context (32 tokens) is left out."""
@@ -99,6 +102,7 @@ class Sam3Engine:
             Sam3Text(features.pooler_output[i : i + 1], tokens["attention_mask"][i : i + 1]) for i in range(len(texts))
         ]
 
+    @named_faults
     @torch.inference_mode()
     def ground(self, queries: Sequence[Sam3Query]) -> list[Grounding]:
         """Find the instances of each query in one forward; images and texts may repeat and mix freely.

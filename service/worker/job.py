@@ -20,6 +20,7 @@ from service.core.events import Rules
 from service.core.naming import gs_uri, job_key, output_name
 from service.core.prompts import Limits, Prompt, PromptSet, parse_sidecar
 from service.core.results import Segmentation
+from service.engine.place import Terms
 from service.engine.segmenter import Segmenter
 from service.errors import BadSidecar, NotFound, PreconditionFailed, ServiceError, TooLarge
 from service.gcp.publisher import Publisher
@@ -56,6 +57,7 @@ class JobRunner:
         self._settings = settings
         self._rules = rules
         self._limits = Limits(settings.max_prompts, settings.max_prompt_chars)
+        self._terms = Terms(urgent=False, wait_s=settings.event_wait_s, timeout_s=settings.event_timeout_s)
         self._store = store
         self._publisher = publisher
         self._segmenter = segmenter
@@ -91,7 +93,7 @@ class JobRunner:
         if size > limit:
             raise TooLarge(f"the object has {size} bytes; at most {limit} are allowed (MAX_OBJECT_BYTES)")
         data = self._store.read(job.bucket, job.image.name, job.image.generation)
-        return self._segmenter.segment(data, prompt_set, wait_s=self._settings.event_wait_s)
+        return self._segmenter.segment(data, prompt_set, self._terms)
 
     def _fail(self, job: Job, error: ServiceError, request: RequestRecord | None) -> Outcome:
         """Write down a fault of the input, once; any other error is raised again."""

@@ -114,7 +114,7 @@ class StagedSegmenter:
             raise NotReady(self.phase)
         return ModelInfo("staged", "1", "cpu", "float32")
 
-    def segment(self, data: bytes, prompt_set: Any, wait_s: float = 0) -> Segmentation:
+    def segment(self, data: bytes, prompt_set: Any, terms: Any = None) -> Segmentation:
         with self._lock:
             self.calls += 1
         self.before()

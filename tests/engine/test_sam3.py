@@ -16,7 +16,7 @@ from service.engine.base import Grounding, Query
 from service.engine.roi import install_roi_align
 from service.engine.sam3 import Sam3Engine
 from service.engine.weights import EMBEDDED, Checkpoint
-from service.errors import ModelUnavailable
+from service.errors import ModelUnavailable, NotFinite
 
 PHRASES = ["cat", "red circle", "the dogs", "fruit", "qwxz"]
 
@@ -151,3 +151,29 @@ def test_half_precision_agrees_with_full(engine: Sam3Engine, scene: NDArray[np.u
     full_scores = [g.scores[:1] for g in engine.ground(queries(engine, scene, threshold=0.0))]
     half_scores = [g.scores[:1] for g in half.ground(queries(half, scene, threshold=0.0))]
     np.testing.assert_allclose(np.concatenate(half_scores), np.concatenate(full_scores), atol=0.15)
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [("dot_product_scoring.query_proj.weight", "scores"), ("mask_decoder.instance_projection.weight", "mask logits")],
+)
+def test_output_that_is_not_finite_is_an_error_not_an_empty_result(
+    scene: NDArray[np.uint8], weight: str, message: str
+) -> None:
+    broken = pretrained.load(Checkpoint(EMBEDDED, "embedded", "0"), torch.device("cpu"), torch.float32)
+    torch.nn.init.constant_(broken._model.get_parameter(weight), float("nan"))
+    with pytest.raises(NotFinite, match=message):
+        broken.ground(queries(broken, scene, threshold=0.0))
+
+
+def test_prompts_that_find_nothing_cost_no_mask_head(engine: Sam3Engine, scene: NDArray[np.uint8]) -> None:
+    calls: list[int] = []
+    hook = engine._model.mask_decoder.register_forward_hook(lambda *call: calls.append(call[-1].pred_masks.shape[0]))
+    try:
+        nothing = engine.ground(queries(engine, scene, threshold=0.9999))
+        some = engine.ground(queries(engine, scene))
+    finally:
+        hook.remove()
+    assert all(not len(found.scores) for found in nothing)
+    assert calls == [sum(bool(len(found.scores)) for found in some)]
+    assert 0 < calls[0] < len(PHRASES)

@@ -27,7 +27,7 @@ class StagedSegmenter:
         self._instances = instances
         self._error = error
 
-    def segment(self, data: bytes, prompt_set: Any, wait_s: float = 0) -> Segmentation:
+    def segment(self, data: bytes, prompt_set: Any, terms: Any = None) -> Segmentation:
         if self._error:
             raise self._error
         instance = Instance(0.9, (0.0, 0.0, 1.0, 1.0), MaskCrop(np.ones((1, 1), np.uint8), 0, 0, (10, 10)))
