@@ -24,7 +24,7 @@ _SIDE = 1008
 _KINDS = (".jpg", ".png", ".webp")
 _METHOD = (
     f"Bytes of a file to RGB, and on to {_SIDE} × {_SIDE}. The baseline is Pillow's `convert('RGB')` and the resizing "
-    "of upstream's transform; the service also applies EXIF orientation and limits. The decoders are the same: no target."
+    "of upstream's transform; the service also applies EXIF orientation and limits. The decoders are the same ones."
 )
 
 

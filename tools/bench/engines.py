@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from service.core.results import ModelInfo
 from service.engine.base import Engine, Grounding, Query
-from service.engine.batcher import ModelThread
+from service.engine.batcher import BatchPolicy, ModelThread
 from service.engine.images import ImageLimits
-from service.engine.loading import EngineConfig, load_engine, prompt_batch
+from service.engine.loading import EngineConfig, load_engine
 from service.engine.segmenter import Segmenter
 from service.engine.weights import Source
 
@@ -31,7 +31,7 @@ def load(folder: Path, device: str = "cpu") -> Engine[Any, Any]:
 
 def model_thread(engine: Callable[[], Engine[Any, Any]]) -> ModelThread:
     """The owner of an engine, not yet started, with the service's own defaults but for a longer queue."""
-    return ModelThread(lambda report: engine(), queue_size=QUEUE_SIZE, prompt_batch=prompt_batch("cpu"))
+    return ModelThread(lambda report: engine(), BatchPolicy(queue_size=QUEUE_SIZE))
 
 
 def segmenter(thread: ModelThread) -> Segmenter:

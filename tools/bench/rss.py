@@ -25,8 +25,8 @@ def reset_peak() -> None:
 
 def family(pid: int) -> list[int]:
     """The process and all that it has started, and they, and so on."""
-    children = Path(f"/proc/{pid}/task").glob("*/children")
-    return [pid, *(each for file in children for child in file.read_text().split() for each in family(int(child)))]
+    children = [int(child) for file in Path(f"/proc/{pid}/task").glob("*/children") for child in _read(file).split()]
+    return [pid, *(each for child in children for each in family(child))]
 
 
 def total_peak(pid: int) -> int:
@@ -39,6 +39,14 @@ def total_resident(pid: int) -> int:
     return sum(resident(each) for each in family(pid))
 
 
+def _read(path: Path) -> str:
+    """A file of a process or thread that may end at any moment."""
+    try:
+        return path.read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def _status(pid: int | str, field: str) -> int:
-    found = re.search(rf"^{field}:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    found = re.search(rf"^{field}:\s+(\d+) kB$", _read(Path(f"/proc/{pid}/status")), re.MULTILINE)
     return int(found[1]) * _KIB if found else 0  # a process that is ending has no memory any more

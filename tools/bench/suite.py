@@ -23,12 +23,14 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"--only: {unknown[0]!r} is not allowed; allowed: {', '.join(MEASUREMENTS)}", file=sys.stderr)
         return 2
     plan = Plan(arguments.cache.absolute(), arguments.quick)
+    sections: list[Section] = []
     try:
-        sections = [section for name in arguments.only or MEASUREMENTS for section in _measured(name, plan)]
+        for name in arguments.only or MEASUREMENTS:
+            sections += _measured(name, plan)
+            _write(arguments, sections)  # now: one that fails does not take the others with it
     finally:
         if not arguments.keep:
             models.remove(plan.cache)
-    _write(arguments, sections)
     failed = failures(sections)
     for line in failed:
         print(f"missed: {line}", file=sys.stderr)
