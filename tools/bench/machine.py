@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import re
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
-_LIBRARIES = ("torch", "transformers", "numpy", "opencv-python-headless", "pillow", "pycocotools")
+_LIBRARIES = ("torch", "transformers", "numpy", "opencv-python", "opencv-python-headless", "pillow", "pycocotools")
 
 
 def describe() -> dict[str, str]:
@@ -24,8 +25,17 @@ def describe() -> dict[str, str]:
         "memory": f"{gib:.1f} GiB",
         "threads of torch": str(torch.get_num_threads()),
         "python": platform.python_version(),
-        "libraries": ", ".join(f"{name} {version(name)}" for name in _LIBRARIES),
+        "libraries": versions(),
     }
+
+
+def versions() -> str:
+    """Of the libraries that compute, as far as they are installed."""
+    found = {}
+    for name in _LIBRARIES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return ", ".join(f"{name} {number}" for name, number in found.items())
 
 
 def cpu_model() -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from service.settings import Settings
 from tools.bench import models, rss, server
 from tools.bench.cell import run_cell
 from tools.bench.inputs import PROMPTS, encoded, photo
@@ -20,6 +21,7 @@ from tools.bench.start import command_of
 
 _MIB = 2**20
 _CLIENTS = 4
+_LARGEST_BODY = Settings().max_body_bytes
 _SIZES_HW = ((40, 40), (90, 400), (480, 640), (768, 1024), (1536, 2048), (3000, 4000))
 _KINDS = (".jpg", ".png", ".webp", ".bmp", ".tiff")
 _METHOD = (
@@ -84,7 +86,7 @@ def _mixed(files: list[Path], faulty: list[tuple[Path, str]], count: int) -> lis
     drawn: Iterator[Path] = iter(chance.choices(by_size, weights, k=count))
     requests = []
     for number, file in enumerate(drawn):
-        status = "200"
+        status = "200" if file.stat().st_size < _LARGEST_BODY - 4096 else "413"  # leaves room for the form's fields
         if number % 10 == 9:
             file, status = faulty[number // 10 % len(faulty)]
         requests.append({"file": str(file), "fields": _fields(chance), "expected": status})

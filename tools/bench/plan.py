@@ -11,10 +11,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Plan:
-    """`quick` is a small share that shows that everything works; checkpoints are kept in `cache`."""
+    """`quick` is a small share that shows that everything works; checkpoints are made in `cache`, and `keep`
+    leaves the full-size one there."""
 
     cache: Path
     quick: bool = False
+    keep: bool = False
 
     def pick(self, usual: T, quick: T) -> T:
         """One of the two."""

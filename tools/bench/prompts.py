@@ -8,19 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pycocotools.mask
 import torch
-from numpy.typing import NDArray
 
 from service.core.documents import segmentation_document
 from service.core.prompts import Options, Prompt, PromptSet
-from service.engine.base import Engine, Query
+from service.engine.base import Engine
 from service.engine.segmenter import Segmenter
 from tools.bench import engines, models
 from tools.bench.baseline import OneFileService
 from tools.bench.cell import answer, run_cell
 from tools.bench.decode import baseline_decode
+from tools.bench.finds import choose_threshold, same_finds
 from tools.bench.inputs import PROMPTS, SIZE_1MP_HW, encoded, photo
 from tools.bench.plan import Plan
 from tools.bench.report import Check, Pairs, Section, Target
@@ -30,7 +28,6 @@ _METHOD = (
     "and the others none. Every repetition is another image and begins with empty caches. "
     "“Second image” is the same prompts again on another image: how much of the request is spent on text."
 )
-_KEPT = 40  # instances over 16 prompts
 
 
 def measure(plan: Plan) -> list[Section]:
@@ -73,16 +70,6 @@ def several(folder: str, count: int, repeats: int) -> dict[str, Any]:
     return {side: taken[1:] for side, taken in samples.items()}
 
 
-def choose_threshold(engine: Engine[Any, Any], rgb: NDArray[np.uint8], kept: int = _KEPT) -> float:
-    """What lets about `kept` instances through over all prompts; in the widest gap near there, away from rounding."""
-    [image] = engine.encode_image([engine.prepare(rgb)])
-    asked = [Query(image, text, -1.0, 1000) for text in engine.encode_text(PROMPTS)]
-    scores = np.sort(np.concatenate([found.scores for query in asked for found in engine.ground([query])]))[::-1]
-    near = scores[kept - kept // 4 : kept + kept // 4]
-    widest = int(np.argmax(near[:-1] - near[1:]))
-    return float(near[widest] + near[widest + 1]) / 2
-
-
 def _baseline(
     service: OneFileService, images: Sequence[bytes], prompts: Sequence[str], threshold: float
 ) -> dict[str, Any]:
@@ -114,29 +101,6 @@ def answer_text(segmenter: Segmenter, data: bytes, prompts: Sequence[str], thres
     prompt_set = PromptSet(tuple(Prompt(text) for text in prompts), Options(threshold=threshold))
     document = segmentation_document(segmenter.segment(data, prompt_set), masks=True, contours=True)
     return json.dumps(document, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
-
-
-def same_finds(ones: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]]) -> bool:
-    """The same instances for every prompt: scores to 0.001, boxes to half a pixel, masks to an IoU of 0.999.
-
-    Prompts that share a forward add up in another order; single pixels on a contour may differ by it.
-    """
-    return len(ones) == len(others) and all(_same_result(a, b) for a, b in zip(ones, others, strict=True))
-
-
-def _same_result(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    if one["label"] != other["label"] or len(one["scores"]) != len(other["scores"]):
-        return False
-    if not one["scores"]:
-        return True
-    masks, others = one["masks_rle"], other["masks_rle"]
-    overlaps = np.diag(np.asarray(pycocotools.mask.iou(masks, others, [0] * len(others))))
-    empty = [a["counts"] == b["counts"] for a, b in zip(masks, others, strict=True)]
-    return (
-        np.allclose(one["scores"], other["scores"], atol=1e-3)
-        and np.allclose(one["boxes"], other["boxes"], atol=0.5)
-        and bool(np.all((overlaps > 0.999) | empty))
-    )
 
 
 if __name__ == "__main__":

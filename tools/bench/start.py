@@ -24,13 +24,22 @@ def measure(plan: Plan) -> list[Section]:
     """The embedded model, and one of full size."""
     rows = _rows("embedded model", _pairs(models.embedded(), plan, plan.pick(3, 1)))
     if not plan.quick:
-        checkpoint = models.full(plan.cache)
-        pairs = _pairs(checkpoint, plan, 2)
-        rows += _rows("840 million parameters", pairs, Target(1 / 5))
-        peak = max(sample["peak_bytes"] for sample in pairs.ours)
-        share = peak / checkpoint.weight_bytes
-        rows.append(Row("840 million parameters, peak / weights", share, "×", target=Target(1.3, of="ours")))
+        try:
+            rows += _full_size(plan)
+        finally:
+            if not plan.keep:
+                models.remove(plan.cache)
     return [Section("Start", _METHOD, tuple(rows))]
+
+
+def _full_size(plan: Plan) -> list[Row]:
+    checkpoint, name = models.full(plan.cache), "840 million parameters"
+    pairs = _pairs(checkpoint, plan, 2)
+    share = max(sample["peak_bytes"] for sample in pairs.ours) / checkpoint.weight_bytes
+    return [
+        *_rows(name, pairs, Target(1 / 5)),
+        Row(f"{name}, peak / weights", share, "×", target=Target(1.3, of="ours")),
+    ]
 
 
 def _rows(name: str, pairs: Pairs, target: Target | None = None) -> list[Row]:

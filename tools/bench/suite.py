@@ -9,7 +9,7 @@ import time
 from importlib import import_module
 from pathlib import Path
 
-from tools.bench import machine, models
+from tools.bench import machine
 from tools.bench.plan import Plan
 from tools.bench.report import Section, document, failures, markdown, section_markdown, unjudged
 
@@ -22,15 +22,11 @@ def run(arguments: argparse.Namespace) -> int:
     if unknown:
         print(f"--only: {unknown[0]!r} is not allowed; allowed: {', '.join(MEASUREMENTS)}", file=sys.stderr)
         return 2
-    plan = Plan(arguments.cache.absolute(), arguments.quick)
+    plan = Plan(arguments.cache.absolute(), arguments.quick, arguments.keep)
     sections: list[Section] = []
-    try:
-        for name in arguments.only or MEASUREMENTS:
-            sections += _measured(name, plan)
-            _write(arguments, sections)  # now: one that fails does not take the others with it
-    finally:
-        if not arguments.keep:
-            models.remove(plan.cache)
+    for name in arguments.only or MEASUREMENTS:
+        sections += _measured(name, plan)
+        _write(arguments, sections)  # now: one that fails does not take the others with it
     failed = failures(sections)
     for line in failed:
         print(f"missed: {line}", file=sys.stderr)

@@ -10,9 +10,9 @@ from typing import Any
 
 from tools.bench import engines, models, rss, server
 from tools.bench.cell import in_turn, run_cell
+from tools.bench.finds import choose_threshold
 from tools.bench.inputs import PROMPTS, SIZE_1MP_HW, encoded, photo
 from tools.bench.plan import Plan
-from tools.bench.prompts import choose_threshold
 from tools.bench.report import Check, Pairs, Row, Section
 from tools.bench.server import Server
 from tools.bench.start import command_of
