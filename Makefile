@@ -7,7 +7,7 @@ TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
 TORCH_VERSION ?= 2.13.0
 BIN := $(VENV)/bin
 
-.PHONY: help demo serve test lint format clean
+.PHONY: help demo serve test bench lint format clean
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
@@ -21,6 +21,9 @@ test: $(VENV)/.test  ## lint, types, import floors and all tests
 	$(MAKE) --no-print-directory lint
 	$(BIN)/python -m pytest
 
+bench: $(VENV)/.local  ## this service beside the one it grew from; writes docs/benchmarks (8 GB of disk, 20 minutes)
+	@$(BIN)/sam3 bench --out docs/benchmarks
+
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -31,8 +34,8 @@ format: $(VENV)/.test  ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean:  ## remove the virtual environment and what the demo wrote
-	rm -rf $(VENV) demo-out
+clean:  ## remove the virtual environment and what demo and bench wrote
+	rm -rf $(VENV) demo-out .bench
 
 $(VENV)/.torch:
 	@echo "setting up $(VENV): torch $(TORCH_VERSION) (CPU) first, then the rest"

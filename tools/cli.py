@@ -12,6 +12,7 @@ COMMANDS = {
     "local": "the local cloud on its own: Cloud Storage and Pub/Sub emulators",
     "evaluate": "score a model on held-out drawn scenes",
     "model": "store a checkpoint in a bucket as the service loads it, or check one",
+    "bench": "measure this service beside the one it grew from",
 }
 
 
