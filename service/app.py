@@ -60,7 +60,9 @@ def from_environment() -> Flask:
 def _model_thread(settings: Settings) -> ModelThread:
     token = settings.hf_token.get_secret_value() if settings.hf_token else None
     source = Source(settings.sam3_model, settings.sam3_revision, token)
-    config = EngineConfig(source, settings.sam3_device, settings.sam3_dtype, settings.torch_num_threads)
+    config = EngineConfig(
+        source, settings.sam3_device, settings.sam3_dtype, settings.torch_num_threads, settings.sam3_engine
+    )
     return ModelThread(
         lambda report: load_engine(config, report),
         queue_size=settings.queue_size,

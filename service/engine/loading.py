@@ -9,20 +9,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from service.engine import pretrained
+from service.engine import official, pretrained, upstream
 from service.engine.base import Engine, Query
-from service.engine.weights import Source, resolve
+from service.engine.weights import OFFICIAL, TRANSFORMERS, Layout, Source, resolve
 from service.errors import ModelUnavailable
 
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """What to load and where: `device` auto|cuda|cpu, `dtype` auto or torch's name, `threads` 0 = torch's choice."""
+    """What to load and where.
+
+    `device` auto|cuda|cpu, `dtype` auto or torch's name, `threads` 0 = torch's choice, `engine` transformers|sam3.
+    """
 
     source: Source = field(default_factory=lambda: Source("embedded"))
     device: str = "auto"
     dtype: str = "auto"
     threads: int = 0
+    engine: str = "transformers"
 
 
 def load_engine(config: EngineConfig, report: Callable[[str], None] = lambda phase: None) -> Engine[Any, Any]:
@@ -30,13 +34,22 @@ def load_engine(config: EngineConfig, report: Callable[[str], None] = lambda pha
     if config.threads:
         torch.set_num_threads(config.threads)
     device = choose_device(config.device)
+    load, layout = _implementation(config.engine)
     report("downloading")
-    checkpoint = resolve(config.source)
+    checkpoint = resolve(config.source, layout)
     report("loading")
-    engine = pretrained.load(checkpoint, device, choose_dtype(config.dtype, device))
+    engine = load(checkpoint, device, choose_dtype(config.dtype, device))
     report("warming")
     warm_up(engine)
     return engine
+
+
+def _implementation(name: str) -> tuple[Callable[..., Engine[Any, Any]], Layout]:
+    """How an engine is loaded, and from which files; a package that is missing is named before any download."""
+    if name == "sam3":
+        upstream.import_builder()
+        return official.load, OFFICIAL
+    return pretrained.load, TRANSFORMERS
 
 
 def choose_device(name: str) -> torch.device:
