@@ -83,18 +83,19 @@ def _model_thread(settings: Settings) -> ModelThread:
 def _load(settings: Settings, report: Callable[[str], None]) -> Engine[Any, Any]:
     """Import, fetch and load; the weights are fetched while torch is imported."""
     report("importing")
-    from service.engine.weights import Source, resolve
+    from service.engine.weights import LAYOUTS, Source, resolve
 
     token = settings.hf_token.get_secret_value() if settings.hf_token else None
     source = Source(settings.sam3_model, settings.sam3_revision, token)
     # Before the thread, so that no two threads import packages that import each other.
     fetch = _fetch(settings) if source.model.startswith("gs://") else None
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="fetch") as beside:
-        checkpoint = beside.submit(resolve, source, fetch)
+        checkpoint = beside.submit(resolve, source, fetch, LAYOUTS[settings.sam3_engine])
         with no_collection():
             from service.engine.loading import EngineConfig, load_engine
 
-        config = EngineConfig(source, settings.sam3_device, settings.sam3_dtype, settings.torch_num_threads)
+        threads, engine_name = settings.torch_num_threads, settings.sam3_engine
+        config = EngineConfig(source, settings.sam3_device, settings.sam3_dtype, threads, engine_name)
         engine = load_engine(config, report, checkpoint.result)
     if fetch and not settings.sam3_cache_dir:
         give_up_copy(checkpoint.result(), engine.info.device)

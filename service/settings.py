@@ -55,6 +55,11 @@ class Settings(BaseModel):
         "Keeps what was fetched from gs://; unset: a temporary folder, given up once the weights are on a GPU",
         "a folder",
     )
+    sam3_engine: Literal["transformers", "sam3"] = _row(
+        "transformers",
+        "Code that runs the model: transformers, or Meta's own `sam3` package with its `sam3.pt` (extra `official`)",
+        "transformers or sam3",
+    )
     sam3_device: Literal["auto", "cuda", "cpu"] = _row(
         "auto", "Where the model runs; `auto` takes a GPU when there is one", "auto, cuda or cpu"
     )

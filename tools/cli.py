@@ -10,6 +10,7 @@ from importlib import import_module
 COMMANDS = {
     "demo": "run the whole event path on an embedded local cloud",
     "local": "the local cloud on its own: Cloud Storage and Pub/Sub emulators",
+    "convert": "an official or fine-tuned sam3.pt into the folder that the default engine loads",
     "evaluate": "score a model on held-out drawn scenes",
     "model": "store a checkpoint in a bucket as the service loads it, or check one",
     "bench": "measure this service beside the one it grew from",

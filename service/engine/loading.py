@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from service.engine import pretrained
+from service.engine import official, pretrained, upstream
 from service.engine.base import Engine, Query
-from service.engine.weights import Checkpoint, Source, resolve
+from service.engine.weights import LAYOUTS, Checkpoint, Source, resolve
 from service.errors import ModelUnavailable, NotFinite
 
 # On a CPU a request of the full model takes 40 s on two cores, and nothing in it is initialised lazily.
@@ -20,12 +20,16 @@ _LARGE_BYTES = 512 * 1024 * 1024
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """What to load and where: `device` auto|cuda|cpu, `dtype` auto or torch's name, `threads` 0 = torch's choice."""
+    """What to load and where.
+
+    `device` auto|cuda|cpu, `dtype` auto or torch's name, `threads` 0 = torch's choice, `engine` transformers|sam3.
+    """
 
     source: Source = field(default_factory=lambda: Source("embedded"))
     device: str = "auto"
     dtype: str = "auto"
     threads: int = 0
+    engine: str = "transformers"
 
 
 def load_engine(
@@ -40,16 +44,25 @@ def load_engine(
     if config.threads:
         torch.set_num_threads(config.threads)
     device = choose_device(config.device)
+    load = _implementation(config.engine)
     report("downloading")
-    checkpoint = find() if find else resolve(config.source)
+    checkpoint = find() if find else resolve(config.source, layout=LAYOUTS[config.engine])
     report("loading")
-    engine = pretrained.load(checkpoint, device, choose_dtype(config.dtype, device))
+    engine = load(checkpoint, device, choose_dtype(config.dtype, device))
     report("warming")
     try:
         warm_up(engine, whole=device.type != "cpu" or _size(checkpoint) <= _LARGE_BYTES)
     except NotFinite as error:
         raise ModelUnavailable(f"SAM3_MODEL: {checkpoint.id} is of no use: {error.detail}") from error
     return engine
+
+
+def _implementation(name: str) -> Callable[..., Engine[Any, Any]]:
+    """How an engine is loaded; a package that is missing is named before anything is read."""
+    if name == "sam3":
+        upstream.import_builder()
+        return official.load
+    return pretrained.load
 
 
 def choose_device(name: str) -> torch.device:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from transformers.models.sam3.modeling_sam3 import Sam3Model
 from service.core.results import ModelInfo
 from service.engine.roi import install_roi_align
 from service.engine.sam3 import Sam3Engine
-from service.engine.weights import Checkpoint
+from service.engine.weights import Checkpoint, refuse_wrong_keys
 from service.errors import ModelUnavailable
 
 
@@ -50,14 +49,6 @@ def read(checkpoint: Checkpoint, dtype: torch.dtype) -> tuple[Any, Any]:
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelUnavailable(f"SAM3_MODEL: {checkpoint.id}: {first_line}") from error
-    _refuse_wrong_keys(checkpoint, report)
+    kinds = ("missing", "unexpected", "mismatched")
+    refuse_wrong_keys(checkpoint, {kind: report.get(f"{kind}_keys") or () for kind in kinds})
     return model, tokenizer
-
-
-def _refuse_wrong_keys(checkpoint: Checkpoint, report: dict[str, Any]) -> None:
-    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        keys = sorted(str(key) for key in report.get(kind) or ())
-        if keys:
-            shown = ", ".join(islice(keys, 3)) + (", …" if len(keys) > 3 else "")
-            label = kind.replace("_keys", " weights")
-            raise ModelUnavailable(f"SAM3_MODEL: {checkpoint.id} is no complete SAM 3: {len(keys)} {label} ({shown})")

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -18,8 +17,8 @@ from service.core.results import ModelInfo
 from service.engine.base import Grounding, Query
 from service.engine.faults import named_faults
 from service.engine.geometry import cls_tokens, exemplar_tokens
-from service.engine.selection import Selection, select
-from service.errors import NotFinite
+from service.engine.pixels import normalized, resize_to_square
+from service.engine.selection import Selection, finite, select
 
 
 @dataclass(frozen=True)
@@ -133,8 +132,7 @@ class Sam3Engine:
 
     def _pixels(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
         """(S, S, 3) uint8 each → (B, 3, S, S) in [-1, 1]."""
-        pixels = torch.from_numpy(np.stack(images)).to(self._model.device).permute(0, 3, 1, 2)
-        return (pixels.float() / 127.5 - 1).to(self._model.dtype)
+        return normalized(images, self._model.device).to(self._model.dtype)
 
     def _prompts(self, queries: Sequence[Sam3Query]) -> _Prompts:
         """Text tokens, then those of the exemplars and the CLS token; shorter prompts are padded at the end."""
@@ -187,17 +185,8 @@ class Sam3Engine:
             prompt_mask=prompts.mask[rows],
         )
         for row, logits in zip(rows, output.pred_masks, strict=True):
-            masks[row] = _finite(logits[: selection.counts[row]].float().cpu().numpy())
+            masks[row] = finite(logits[: selection.counts[row]].float().cpu().numpy())
         return masks
-
-
-def resize_to_square(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 → (side, side, 3), antialiased bilinear as torchvision does it on uint8."""
-    if image.shape[:2] == (side, side):
-        return image
-    pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
-    square = F.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
-    return np.ascontiguousarray(square[0].permute(1, 2, 0).numpy())
 
 
 def _rows(tensors: Sequence[Tensor]) -> Tensor:
@@ -206,9 +195,3 @@ def _rows(tensors: Sequence[Tensor]) -> Tensor:
     if all(tensor is first for tensor in tensors):
         return first.expand(len(tensors), *(-1 for _ in first.shape[1:]))
     return torch.cat(list(tensors))
-
-
-def _finite(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    if not np.isfinite(logits).all():
-        raise NotFinite("the model put out mask logits that are NaN or infinite")
-    return logits

@@ -58,6 +58,13 @@ def select(scores: Tensor, terms: Sequence[tuple[float, int]]) -> Selection:
     return Selection(kept, tuple(row[indices] for row, indices in zip(host, kept, strict=True)))
 
 
+def finite(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The mask logits themselves; NotFinite when one is no number."""
+    if not np.isfinite(logits).all():
+        raise NotFinite("the model put out mask logits that are NaN or infinite")
+    return logits
+
+
 def _keep(scores: NDArray[np.float32], threshold: float, limit: int) -> NDArray[np.intp]:
     order = np.argsort(-scores, kind="stable")
     return order[scores[order] > threshold][:limit]

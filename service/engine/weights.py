@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from huggingface_hub import HfApi
@@ -21,8 +23,37 @@ from service.engine.shards import check_shards
 from service.errors import ModelUnavailable
 
 EMBEDDED = Path(__file__).parent.parent / "models" / "embedded"
-_NEEDED_FILES = ("config.json", "tokenizer.json")
-_HUB_FILES = ["*.json", "*.safetensors", "merges.txt", "vocab.json"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which files make a checkpoint.
+
+    needed: names or patterns, each of which must be there. weights: the pattern of those that hold the weights.
+    on_hub: the patterns of what is downloaded. meaning: what such a folder is, in words.
+    """
+
+    needed: tuple[str, ...]
+    weights: str
+    on_hub: tuple[str, ...]
+    meaning: str
+
+
+TRANSFORMERS = Layout(
+    ("config.json", "tokenizer.json", "*.safetensors"),
+    "*.safetensors",
+    ("*.json", "*.safetensors", "merges.txt", "vocab.json"),
+    "a saved Sam3Model with its tokenizer",
+)
+OFFICIAL = Layout(
+    ("sam3.pt",),
+    "sam3.pt",
+    ("sam3.pt", "config.json", "tokenizer.json"),
+    "a folder with sam3.pt and tokenizer.json, as SAM3_ENGINE: 'sam3' needs it",
+)
+
+LAYOUTS = {"transformers": TRANSFORMERS, "sam3": OFFICIAL}
+"""What each SAM3_ENGINE loads."""
 
 Check = Callable[[Path], None]
 Fetch = Callable[[str, str | None, Check], tuple[Path, str]]
@@ -43,70 +74,85 @@ class Source:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A complete folder in transformers' layout, and the identity that goes into results and job keys."""
+    """A complete folder in its engine's layout, and the identity that goes into results and job keys."""
 
     folder: Path
     id: str
     revision: str
 
 
-def resolve(source: Source, fetch: Fetch | None = None) -> Checkpoint:
+def resolve(source: Source, fetch: Fetch | None = None, layout: Layout = TRANSFORMERS) -> Checkpoint:
     """Return the checkpoint's folder, on this machine and complete; ModelUnavailable says in one line why not.
 
     `fetch` brings a model that is at gs://; without it such a model is refused.
     """
     if source.model == "embedded":
-        return _local(EMBEDDED, source)
+        return _local(EMBEDDED, source, layout)
     if source.model.startswith("gs://"):
-        return _from_bucket(source, fetch)
+        return _from_bucket(source, fetch, layout)
     if _looks_like_path(source.model):
-        return _local(Path(source.model).expanduser(), source)
-    return _from_hub(source)
+        return _local(Path(source.model).expanduser(), source, layout)
+    return _from_hub(source, layout)
+
+
+def refuse_wrong_keys(checkpoint: Checkpoint, wrong: Mapping[str, Iterable[object]]) -> None:
+    """ModelUnavailable with the first names, when any kind (`missing`, `unexpected`, `mismatched`) has weights."""
+    for kind, found in wrong.items():
+        keys = sorted(str(key) for key in found)
+        if keys:
+            shown = ", ".join(islice(keys, 3)) + (", …" if len(keys) > 3 else "")
+            raise ModelUnavailable(
+                f"SAM3_MODEL: {checkpoint.id} is no complete SAM 3: {len(keys)} {kind} weights ({shown})"
+            )
 
 
 def _looks_like_path(model: str) -> bool:
     return model.startswith(("/", "./", "../", "~")) or Path(model).is_dir()
 
 
-def _local(folder: Path, source: Source) -> Checkpoint:
+def _local(folder: Path, source: Source, layout: Layout) -> Checkpoint:
     name = source.model
     if not folder.is_dir():
         raise ModelUnavailable(
             f"SAM3_MODEL: {name!r} is not a folder; allowed: embedded, a folder, gs://bucket/prefix, "
             "or org/name on the hub"
         )
-    _check_complete(folder, name)
-    revision = fingerprint(folder)
+    _check_complete(folder, name, layout)
+    revision = fingerprint(folder, layout)
     if source.revision not in (None, revision):
         raise ModelUnavailable(f"SAM3_REVISION: {source.revision!r} is not that of {name!r}, which is {revision!r}")
     return Checkpoint(folder, name, revision)
 
 
-def _from_bucket(source: Source, fetch: Fetch | None) -> Checkpoint:
+def _from_bucket(source: Source, fetch: Fetch | None, layout: Layout) -> Checkpoint:
+    if layout is not TRANSFORMERS:
+        raise ModelUnavailable(
+            f"SAM3_MODEL: {source.model!r} is not allowed with SAM3_ENGINE: 'sam3'; "
+            "allowed: a folder or org/name on the hub"
+        )
     if fetch is None:
         raise ModelUnavailable(f"SAM3_MODEL: {source.model!r} cannot be read here; fetch it into a folder first")
-    folder, revision = fetch(source.model, source.revision, lambda folder: _check_complete(folder, source.model))
+    check = partial(_check_complete, name=source.model, layout=layout)
+    folder, revision = fetch(source.model, source.revision, check)
     return Checkpoint(folder, source.model, revision)
 
 
-def _check_complete(folder: Path, name: str) -> None:
-    missing = [file for file in _NEEDED_FILES if not (folder / file).is_file()]
-    if not any(folder.glob("*.safetensors")):
-        missing.append("*.safetensors")
+def _check_complete(folder: Path, name: str, layout: Layout) -> None:
+    missing = [file for file in layout.needed if not any(path.is_file() for path in folder.glob(file))]
     if missing:
-        raise ModelUnavailable(
-            f"SAM3_MODEL: {name!r} lacks {', '.join(missing)}; it must be a saved Sam3Model with its tokenizer"
-        )
-    check_shards(folder, name)
+        raise ModelUnavailable(f"SAM3_MODEL: {name!r} lacks {', '.join(missing)}; it must be {layout.meaning}")
+    if layout is TRANSFORMERS:
+        check_shards(folder, name)
 
 
-def fingerprint(folder: Path, blocks: int = 16, block_bytes: int = 65536) -> str:
+def fingerprint(folder: Path, layout: Layout = TRANSFORMERS, blocks: int = 16, block_bytes: int = 65536) -> str:
     """12 hex digits that change with the weights: config.json, sizes and evenly spaced blocks of each weight file.
 
     Reading a full-size checkpoint whole would cost seconds at every start; any training step changes every block.
     """
-    digest = hashlib.sha256((folder / "config.json").read_bytes())
-    for path in sorted(folder.glob("*.safetensors")):
+    config = folder / "config.json"
+    digest = hashlib.sha256(config.read_bytes() if config.is_file() else b"")
+    for path in sorted(folder.glob(layout.weights)):
         size = path.stat().st_size
         digest.update(f"{path.name}:{size}".encode())
         with path.open("rb") as file:
@@ -116,14 +162,14 @@ def fingerprint(folder: Path, blocks: int = 16, block_bytes: int = 65536) -> str
     return digest.hexdigest()[:12]
 
 
-def _from_hub(source: Source) -> Checkpoint:
+def _from_hub(source: Source, layout: Layout) -> Checkpoint:
     api = HfApi(token=source.token)
     try:
-        path = api.snapshot_download(source.model, revision=source.revision, allow_patterns=_HUB_FILES)
+        path = api.snapshot_download(source.model, revision=source.revision, allow_patterns=list(layout.on_hub))
     except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, OSError) as error:
         raise ModelUnavailable(_hub_message(source, error)) from error
     folder = Path(path)
-    _check_complete(folder, source.model)
+    _check_complete(folder, source.model, layout)
     return Checkpoint(folder, source.model, folder.name)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.engine.images import ImageLimits, decode
-from service.engine.sam3 import resize_to_square
+from service.engine.pixels import resize_to_square
 from tools.bench.cell import answer, in_turn, run_cell
 from tools.bench.inputs import SIZE_1MP_HW, SIZE_12MP_HW, encoded, photo
 from tools.bench.plan import Plan

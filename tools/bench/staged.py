@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from service import app as service_app
 from service.core.results import ModelInfo
 from service.engine.base import Grounding, Query
-from service.engine.sam3 import resize_to_square
+from service.engine.pixels import resize_to_square
 from service.engine.segmenter import Segmenter
 from service.gcp import publisher, storage
 from service.settings import Settings

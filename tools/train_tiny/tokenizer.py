@@ -5,7 +5,7 @@ Format: https://github.com/openai/CLIP/blob/main/clip/simple_tokenizer.py
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -47,7 +47,11 @@ def learn_merges(words: Iterable[str]) -> list[Merge]:
 
 def build_tokenizer(folder: Path) -> CLIPTokenizer:
     """Write `vocab.json` and `merges.txt` for the known words into `folder` and load them as a CLIP tokenizer."""
-    merges = learn_merges(known_words())
+    return tokenizer_of(learn_merges(known_words()), folder)
+
+
+def tokenizer_of(merges: Sequence[Merge], folder: Path) -> CLIPTokenizer:
+    """Write `vocab.json` and `merges.txt`, numbered as CLIP numbers its tokens, and load them as a CLIP tokenizer."""
     alphabet = byte_alphabet()
     tokens = [*alphabet, *(byte + WORD_END for byte in alphabet), *("".join(merge) for merge in merges)]
     tokens = [*dict.fromkeys(tokens), "<|startoftext|>", "<|endoftext|>"]
