@@ -89,10 +89,9 @@ def _load(settings: Settings, report: Callable[[str], None]) -> Engine[Any, Any]
     source = Source(settings.sam3_model, settings.sam3_revision, token)
     # Before the thread, so that no two threads import packages that import each other.
     fetch = _fetch(settings) if source.model.startswith("gs://") else None
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="fetch") as beside:
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="fetch") as beside, no_collection():
         checkpoint = beside.submit(resolve, source, fetch, LAYOUTS[settings.sam3_engine])
-        with no_collection():
-            from service.engine.loading import EngineConfig, load_engine
+        from service.engine.loading import EngineConfig, load_engine
 
         threads, engine_name = settings.torch_num_threads, settings.sam3_engine
         config = EngineConfig(source, settings.sam3_device, settings.sam3_dtype, threads, engine_name)

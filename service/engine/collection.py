@@ -11,8 +11,8 @@ from contextlib import contextmanager
 def no_collection() -> Iterator[None]:
     """Collect nothing inside the block.
 
-    Importing torch and transformers makes a million objects that all stay: looking for garbage among them takes a
-    quarter of the time.
+    Importing torch and transformers and building a model make a million objects that all stay: looking for garbage
+    among them takes a quarter of the time.
     """
     enabled = gc.isenabled()
     gc.disable()
