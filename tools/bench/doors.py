@@ -59,6 +59,7 @@ def _overhead(running: Server, jpeg: bytes, requests: int) -> list[Row]:
     what = {
         "overhead_ms": "request less engine, median",
         "decode": "of that: decoding",
+        "prepare": "of that: to the model's square",
         "postprocess": "of that: masks",
         "rest_ms": "of that: all else",
     }
@@ -70,12 +71,13 @@ def _overhead(running: Server, jpeg: bytes, requests: int) -> list[Row]:
 
 
 def _one(client: Client, body: bytes, headers: dict[str, str]) -> dict[str, float]:
-    before = client.get_json("/bench/clock")["busy_s"]
+    before = client.get_json("/bench/clock")
     _, answer, took_s = client.segment(body, headers)
-    busy_s = client.get_json("/bench/clock")["busy_s"] - before
+    after = client.get_json("/bench/clock")
+    busy_s, prepare_s = (after[name] - before[name] for name in ("busy_s", "prepare_s"))
     timing: dict[str, float] = json.loads(answer)["timing_ms"]
-    overhead_ms = (took_s - busy_s) * 1000
-    parts = {name: timing[name] for name in ("decode", "postprocess")}
+    overhead_ms, prepare_ms = (took_s - busy_s) * 1000, prepare_s * 1000
+    parts = {"decode": timing["decode"] - prepare_ms, "prepare": prepare_ms, "postprocess": timing["postprocess"]}
     return parts | {"overhead_ms": overhead_ms, "rest_ms": overhead_ms - sum(parts.values())}
 
 

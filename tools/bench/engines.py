@@ -52,12 +52,13 @@ def serving(engine: Engine[Any, Any]) -> Iterator[Segmenter]:
 
 @dataclass(frozen=True)
 class Clock:
-    """How long an engine has worked by `now_s`: altogether, on text, and on how many prompts; seconds."""
+    """How long an engine has worked by `now_s`, in seconds: on its thread, on text there, and beside it on images."""
 
-    now_s: float
-    busy_s: float
-    text_s: float
-    prompts: int
+    now_s: float = 0
+    busy_s: float = 0
+    text_s: float = 0
+    prompts: int = 0
+    prepare_s: float = 0
 
 
 class Clocked:
@@ -66,7 +67,7 @@ class Clocked:
     def __init__(self, engine: Engine[Any, Any]) -> None:
         self._engine = engine
         self._lock = threading.Lock()
-        self._done = Clock(0, 0, 0, 0)
+        self._done = Clock()
         self._since: float | None = None
 
     @property
@@ -76,7 +77,13 @@ class Clocked:
 
     def prepare(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The engine's; runs beside its work and does not count as such."""
-        return self._engine.prepare(image)
+        start = time.perf_counter()
+        try:
+            return self._engine.prepare(image)
+        finally:
+            with self._lock:
+                took = time.perf_counter() - start
+                self._done = replace(self._done, prepare_s=self._done.prepare_s + took)
 
     def encode_image(self, images: Sequence[NDArray[np.uint8]]) -> list[Any]:
         """The engine's."""
@@ -111,4 +118,9 @@ class Clocked:
             with self._lock:
                 took, self._since = time.perf_counter() - start, None
                 done = self._done
-                self._done = Clock(0, done.busy_s + took, done.text_s + took * text, done.prompts + prompts)
+                self._done = replace(
+                    done,
+                    busy_s=done.busy_s + took,
+                    text_s=done.text_s + took * text,
+                    prompts=done.prompts + prompts,
+                )
