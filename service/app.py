@@ -93,8 +93,14 @@ def _load(settings: Settings, report: Callable[[str], None]) -> Engine[Any, Any]
         checkpoint = beside.submit(resolve, source, fetch, LAYOUTS[settings.sam3_engine])
         from service.engine.loading import EngineConfig, load_engine
 
-        threads, engine_name = settings.torch_num_threads, settings.sam3_engine
-        config = EngineConfig(source, settings.sam3_device, settings.sam3_dtype, threads, engine_name)
+        config = EngineConfig(
+            source,
+            device=settings.sam3_device,
+            dtype=settings.sam3_dtype,
+            threads=settings.torch_num_threads,
+            engine=settings.sam3_engine,
+            compiled=settings.sam3_compile,
+        )
         engine = load_engine(config, report, checkpoint.result)
     if fetch and not settings.sam3_cache_dir:
         give_up_copy(checkpoint.result(), engine.info.device)

@@ -68,6 +68,11 @@ class Settings(BaseModel):
         "Precision; `auto` is float32 on a CPU and bfloat16 or float16 on a GPU",
         "auto, float32, bfloat16 or float16",
     )
+    sam3_compile: bool = _row(
+        False,
+        "Compile the vision encoder at the start (torch.compile; needs a C++ compiler and a minute or more)",
+        "true or false",
+    )
     sam3_prompt_batch: int = _row(0, "Prompts that share one forward; 0 chooses 8 on a GPU and 4 on a CPU", ge=0, le=64)
     sam3_image_batch: int = _row(
         0, "Images in one forward of the vision encoder; 0 chooses 4 on a GPU and 1 on a CPU", ge=0, le=64

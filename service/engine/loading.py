@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch._dynamo.exc import TorchDynamoException
 
 from service.engine import official, pretrained, upstream
-from service.engine.base import Engine, Query
+from service.engine.base import Engine, Exemplar, Query
+from service.engine.sam3 import Sam3Engine
 from service.engine.weights import LAYOUTS, Checkpoint, Source, resolve
 from service.errors import ModelUnavailable, NotFinite
 
@@ -30,6 +32,7 @@ class EngineConfig:
     dtype: str = "auto"
     threads: int = 0
     engine: str = "transformers"
+    compiled: bool = False
 
 
 def load_engine(
@@ -50,11 +53,27 @@ def load_engine(
     report("loading")
     engine = load(checkpoint, device, choose_dtype(config.dtype, device))
     report("warming")
+    if config.compiled:
+        _compile(engine)
     try:
         warm_up(engine, whole=device.type != "cpu" or _size(checkpoint) <= _LARGE_BYTES)
     except NotFinite as error:
         raise ModelUnavailable(f"SAM3_MODEL: {checkpoint.id} is of no use: {error.detail}") from error
     return engine
+
+
+def _compile(engine: Engine[Any, Any]) -> None:
+    """Compile now, for one image and for several, so that no request waits for it."""
+    if not isinstance(engine, Sam3Engine):
+        raise ModelUnavailable("SAM3_COMPILE: 'true' is not allowed with SAM3_ENGINE: 'sam3'; allowed: false")
+    engine.compile_vision()
+    blank = engine.prepare(np.zeros((64, 64, 3), np.uint8))
+    try:
+        for count in (1, 2):
+            engine.encode_image([blank] * count)
+    except TorchDynamoException as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelUnavailable(f"SAM3_COMPILE: 'true' needs a working C++ compiler, or set false: {reason}") from error
 
 
 def _implementation(name: str) -> Callable[..., Engine[Any, Any]]:
@@ -98,8 +117,9 @@ def warm_up(engine: Engine[Any, Any], *, whole: bool = True) -> None:
         raise NotFinite("the model put out text features that are NaN or infinite")
     if whole:
         [image] = engine.encode_image([engine.prepare(np.zeros((64, 64, 3), np.uint8))])
-        # Any score is above it: without an instance the mask head would not run.
-        engine.ground([Query(image, text, threshold=-1.0, limit=1)])
+        # Any score is above it: without an instance the mask head would not run. One prompt has a box, one has none.
+        whole_image = (Exemplar((0.0, 0.0, 1.0, 1.0)),)
+        engine.ground([Query(image, text, -1.0, 1, exemplars) for exemplars in ((), whole_image)])
 
 
 def _size(checkpoint: Checkpoint) -> int:

@@ -64,6 +64,7 @@ class Sam3Engine:
         self._model = model
         self._tokenizer = tokenizer
         self._info = info
+        self._compiled = False
         config = model.config
         self._side = int(config.vision_config.backbone_config.image_size)
         self._context = int(config.text_config.max_position_embeddings)
@@ -77,11 +78,19 @@ class Sam3Engine:
         """Resize an RGB image (H, W, 3) to the model's square (S, S, 3), plainly, as Sam3ImageProcessor does it."""
         return resize_to_square(image, self._side)
 
+    def compile_vision(self) -> None:
+        """Let torch.compile rewrite the vision encoder: once for one image, at its first forward, and once for more."""
+        self._model.vision_encoder.compile(dynamic=False)
+        self._compiled = True
+
     @named_faults
     @torch.inference_mode()
     def encode_image(self, images: Sequence[NDArray[np.uint8]]) -> list[Sam3Image]:
         """Encode prepared images, each (S, S, 3) uint8, in one forward."""
-        vision = self._model.get_vision_features(self._pixels(images))
+        pixels = self._pixels(images)
+        if self._compiled and len(images) > 1:
+            torch._dynamo.mark_dynamic(pixels, 0)  # else each number of images would be compiled anew
+        vision = self._model.get_vision_features(pixels)
         levels = vision.fpn_hidden_states[:-1]  # the model itself leaves the coarsest one out
         positions = vision.fpn_position_encoding[-2][:1]
         summaries = cls_tokens(self._model.geometry_encoder, levels[-1], positions)

@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import json
+import os
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -119,3 +125,42 @@ def test_a_large_model_on_a_cpu_warms_its_phrase_alone(tmp_path: Path) -> None:
             continue
         with pytest.raises(ModelUnavailable, match="text features that are NaN"):
             load_engine(config)
+
+
+def few_layers(folder: Path) -> Path:
+    """The embedded model cut down to one layer of the vision encoder, which compiles in seconds."""
+    shutil.copytree(EMBEDDED, folder)
+    config = json.loads((folder / "config.json").read_text())
+    backbone = config["vision_config"]["backbone_config"]
+    backbone |= {"num_hidden_layers": 1, "global_attn_indexes": [0]}
+    (folder / "config.json").write_text(json.dumps(config))
+    layer = re.compile(r"vision_encoder\.backbone\.layers\.[1-9]")
+    weights = {name: w for name, w in load_file(folder / "model.safetensors").items() if not layer.match(name)}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's compiler uses what torch deprecates
+def test_a_compiled_vision_encoder_finds_the_same(tmp_path: Path) -> None:
+    source = Source(str(few_layers(tmp_path / "model")))
+    plain, compiled = (load_engine(EngineConfig(source, "cpu", compiled=compiled)) for compiled in (False, True))
+    images = [plain.prepare(np.random.default_rng(seed).integers(0, 255, (90, 70, 3), np.uint8)) for seed in range(3)]
+    for count in (1, 2, 3):
+        for ours, theirs in zip(compiled.encode_image(images[:count]), plain.encode_image(images[:count]), strict=True):
+            for one, other in zip(ours.levels, theirs.levels, strict=True):
+                torch.testing.assert_close(one, other, rtol=0, atol=1e-4)
+
+
+def test_compiling_without_a_compiler_is_one_line(tmp_path: Path) -> None:
+    """In a process of its own: torch looks for the compiler once."""
+    program = (
+        "from service.engine.loading import EngineConfig, load_engine\n"
+        "from service.errors import ModelUnavailable\n"
+        "try:\n    load_engine(EngineConfig(device='cpu', compiled=True))\n"
+        "except ModelUnavailable as error:\n    print(error.detail)\n"
+    )
+    environment = os.environ | {"CXX": "/no/such/compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=200)
+    assert done.stdout.startswith("SAM3_COMPILE: 'true' needs a working C++ compiler, or set false: ")
+    assert done.stdout.count("\n") == 1

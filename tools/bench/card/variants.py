@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import CLIPTokenizer, logging
-from transformers.models.sam3.modeling_sam3 import Sam3Model
 
-from service.core.results import ModelInfo
+from service.engine import pretrained
 from service.engine.sam3 import Sam3Engine
+from service.engine.weights import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -50,10 +49,7 @@ def apply(variant: Variant) -> None:
 def load(folder: Path, device: torch.device, variant: Variant) -> Loaded:
     """Load a checkpoint folder and set the process up for the variant."""
     apply(variant)
-    logging.disable_progress_bar()
-    model = Sam3Model.from_pretrained(folder, dtype=variant.dtype, local_files_only=True).to(device).eval()
-    tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    engine = pretrained.load(Checkpoint(folder, folder.name, "0"), device, variant.dtype)
     if variant.compiled:
-        model.vision_encoder = torch.compile(model.vision_encoder, dynamic=False)
-    info = ModelInfo(folder.name, "0", device.type, str(variant.dtype).removeprefix("torch."))
-    return Loaded(variant, model, tokenizer, Sam3Engine(model, tokenizer, info))
+        engine.compile_vision()
+    return Loaded(variant, engine._model, engine._tokenizer, engine)
