@@ -6,8 +6,12 @@ VENV ?= .venv
 TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
 TORCH_VERSION ?= 2.13.0
 BIN := $(VENV)/bin
+# Meta's own package needs torchvision, which fits one torch only; so `make parity` has an environment of its own.
+PARITY := $(VENV)-parity
+PARITY_TORCH_VERSION ?= 2.14.1
+PARITY_TORCHVISION_VERSION ?= 0.29.1
 
-.PHONY: help demo serve test bench lint format clean
+.PHONY: help demo serve test bench parity lint format clean
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
@@ -24,6 +28,9 @@ test: $(VENV)/.test  ## lint, types, import floors and all tests
 bench: $(VENV)/.local  ## this service beside the one it grew from; writes docs/benchmarks (8 GB of disk, 20 minutes)
 	@$(BIN)/sam3 bench --out docs/benchmarks
 
+parity: $(PARITY)/.ready  ## the default engine against Meta's own package, with the same weights
+	@$(PARITY)/bin/python -m tools.parity
+
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -34,13 +41,21 @@ format: $(VENV)/.test  ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean:  ## remove the virtual environment and what demo and bench wrote
-	rm -rf $(VENV) demo-out .bench
+clean:  ## remove the virtual environments and what demo and bench wrote
+	rm -rf $(VENV) $(PARITY) demo-out .bench
 
 $(VENV)/.torch:
 	@echo "setting up $(VENV): torch $(TORCH_VERSION) (CPU) first, then the rest"
 	@$(PYTHON) -m venv $(VENV)
 	@TORCH_INDEX_URL="$(TORCH_INDEX_URL)" TORCH_VERSION="$(TORCH_VERSION)" tools/install_torch.sh $(BIN)/pip
+	@touch $@
+
+$(PARITY)/.ready: pyproject.toml
+	@echo "setting up $(PARITY): torch $(PARITY_TORCH_VERSION) with torchvision (CPU) first, then the rest"
+	@$(PYTHON) -m venv $(PARITY)
+	@TORCH_INDEX_URL="$(TORCH_INDEX_URL)" TORCH_VERSION="$(PARITY_TORCH_VERSION)" \
+		tools/install_torch.sh $(PARITY)/bin/pip torchvision==$(PARITY_TORCHVISION_VERSION)
+	@$(PARITY)/bin/pip install --quiet --disable-pip-version-check -e '.[official]'
 	@touch $@
 
 $(VENV)/.local: $(VENV)/.torch pyproject.toml

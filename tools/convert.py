@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import logging
 from transformers.models.sam3.modeling_sam3 import Sam3Model
 
 from service.engine import pretrained
@@ -54,6 +55,7 @@ def convert(source: Path, target: Path, dtype: torch.dtype | None = None) -> Any
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise BadCheckpoint(f"{target} is there already; name a new folder")
+    logging.disable_progress_bar()
     weights = read_detector(source)
     merges = find_merges(source.parent)
     config = config_of(weights)

@@ -42,9 +42,10 @@ def write_bpe(merges: list[str], path: Path) -> None:
 
 def _from_bpe(path: Path) -> list[str]:
     try:
-        return gzip.decompress(path.read_bytes()).decode().split("\n")[1 : MERGES + 1]
+        lines = gzip.decompress(path.read_bytes()).decode().split("\n")
     except (OSError, EOFError, ValueError) as error:
         raise BadCheckpoint(f"{path.name} cannot be read ({error})") from error
+    return [line for line in lines[1 : MERGES + 1] if line]
 
 
 def _from_tokenizer(path: Path) -> list[str]:
