@@ -121,11 +121,11 @@ class ModelThread:
             free.release()
 
     def close(self) -> None:
-        """Finish what was accepted, then end the thread."""
+        """Finish what was accepted, then end the thread; one that still loads has accepted nothing and is left."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        if self._thread.is_alive():
+        if self._thread.is_alive() and self._loaded.done():
             self._thread.join()
         self._preparer.shutdown()
         self._state = replace(self._state, phase="closed")

@@ -96,3 +96,11 @@ def test_a_fetched_copy_is_given_up_only_when_the_weights_are_elsewhere(tmp_path
     assert folder.exists()
     give_up_copy(checkpoint, "cuda")
     assert not folder.exists()
+
+
+def test_stops_on_sigterm_without_waiting_for_the_load(start_service: Callable[..., Any], eventually: Any) -> None:
+    service = start_service()
+    eventually(lambda: "Booting worker" in service.output(), 60, service.output)
+    service.__exit__()
+    assert service.wait() == 0
+    assert "Traceback" not in service.output()
