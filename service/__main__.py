@@ -1,13 +1,21 @@
-"""`python -m service`: serve with gunicorn."""
+"""`python -m service`: serve with gunicorn, in an environment that suits a server of many threads."""
 
 import os
 import sys
 
 COMMAND = [sys.executable, "-m", "gunicorn", "-c", "python:service.gunicorn_conf", "service.app:from_environment()"]
 
-# glibc's heaps, one for each thread and never given back, would grow with every large image that any thread has seen:
-# one heap, and whatever is large mapped and unmapped (mallopt(3)). Read before the first allocation, hence here.
-ALLOCATOR = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "1048576", "MALLOC_TRIM_THRESHOLD_": "8388608"}
+# What is read before the first line of Python runs; whoever starts the process may set it otherwise.
+PROCESS = {
+    # glibc's heaps, one for each thread and never given back, would grow with every large image that any thread has
+    # seen: one heap, and whatever is large is mapped and unmapped (mallopt(3)).
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": "1048576",
+    "MALLOC_TRIM_THRESHOLD_": "8388608",
+    # torch's workers sleep when they wait for each other. Spinning, as is the default, they take the cores from the
+    # threads that decode and post-process, and on a busy machine a forward takes several times as long.
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
 
 if __name__ == "__main__":
-    os.execve(sys.executable, COMMAND, ALLOCATOR | os.environ)
+    os.execve(sys.executable, COMMAND, PROCESS | os.environ)

@@ -34,7 +34,7 @@ def measure(plan: Plan) -> list[Section]:
     """Rows for each number of prompts, for the model's part of it, and for text on a second image."""
     checkpoint = models.embedded() if plan.quick else models.medium(plan.cache)
     counts = plan.pick((1, 4, 16), (1, 4))
-    taken = {count: _pairs(checkpoint, count, plan.pick(5, 1)) for count in counts}
+    taken = {count: _pairs(checkpoint, count, plan.pick(5 if count < 16 else 3, 1)) for count in counts}
     rows = []
     for count, pairs in taken.items():
         name = f"{count} prompt{'s' * (count > 1)}"
@@ -58,15 +58,16 @@ def _same(count: int, pairs: Pairs) -> Check:
 
 
 def several(folder: str, count: int, repeats: int) -> dict[str, Any]:
-    """All repetitions of both sides in turn in this process, after one that does not count."""
+    """All repetitions of both sides in turn in this process, after a prompt each that does not count."""
     engine = engines.load(Path(folder))
     threshold = choose_threshold(engine, photo(SIZE_1MP_HW))
     theirs = OneFileService.load(Path(folder), "cpu", torch.float32)
     samples: dict[str, list[dict[str, Any]]] = {"baseline": [], "ours": []}
     for repeat in range(repeats + 1):
         images = [encoded(photo(SIZE_1MP_HW, seed=2 * repeat + i)) for i in range(2)]
-        samples["baseline"].append(_baseline(theirs, images, PROMPTS[:count], threshold))
-        samples["ours"].append(_ours(engine, images, PROMPTS[:count], threshold))
+        prompts = PROMPTS[: count if repeat else 1]
+        samples["baseline"].append(_baseline(theirs, images, prompts, threshold))
+        samples["ours"].append(_ours(engine, images, prompts, threshold))
     return {side: taken[1:] for side, taken in samples.items()}
 
 
