@@ -76,7 +76,7 @@ def main() -> int:
     arguments = parser.parse_args()
     with TemporaryDirectory() as folder:
         ours, theirs = _engines(Path(folder), arguments.seed, arguments.device)
-        print(f"{'':32}score logits     boxes   mask logits   mask IoU")
+        print(f"{'':42}score logits     boxes   mask logits   mask IoU")
         passed = [_report(name, found) for name, found in compare(ours, theirs, arguments.seed)]
     print(f"bounds: score logits and boxes {TOLERANCE}, mask IoU {MIN_IOU}: {'kept' if all(passed) else 'BROKEN'}")
     return 0 if all(passed) else 1
@@ -135,7 +135,7 @@ def _engines(folder: Path, seed: int, device: str) -> tuple[Engine[Any, Any], En
 
 def _report(name: str, found: Difference) -> bool:
     figures = f"{found.score_logit:12.1e}{found.box:10.1e}{found.mask_logit:14.1e}{found.iou:11.5f}"
-    print(f"{name:32}{figures}{'' if found.passes else '  <- out of bounds'}", flush=True)
+    print(f"{name:42}{figures}{'' if found.passes else '  <- out of bounds'}", flush=True)
     return found.passes
 
 
