@@ -11,7 +11,7 @@ PARITY := $(VENV)-parity
 PARITY_TORCH_VERSION ?= 2.14.1
 PARITY_TORCHVISION_VERSION ?= 0.29.1
 
-.PHONY: help demo serve test parity lint format clean
+.PHONY: help demo serve test bench parity lint format clean
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
@@ -24,6 +24,9 @@ serve: $(VENV)/.local  ## the same, but it stays up and prints commands to try
 test: $(VENV)/.test  ## lint, types, import floors and all tests
 	$(MAKE) --no-print-directory lint
 	$(BIN)/python -m pytest
+
+bench: $(VENV)/.local  ## this service beside the one it grew from; writes docs/benchmarks (8 GB of disk, 20 minutes)
+	@$(BIN)/sam3 bench --out docs/benchmarks
 
 parity: $(PARITY)/.ready  ## the default engine against Meta's own package, with the same weights
 	@$(PARITY)/bin/python -m tools.parity
@@ -38,8 +41,8 @@ format: $(VENV)/.test  ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean:  ## remove the virtual environment and what the demo wrote
-	rm -rf $(VENV) $(PARITY) demo-out
+clean:  ## remove the virtual environments and what demo and bench wrote
+	rm -rf $(VENV) $(PARITY) demo-out .bench
 
 $(VENV)/.torch:
 	@echo "setting up $(VENV): torch $(TORCH_VERSION) (CPU) first, then the rest"

@@ -1,4 +1,8 @@
-"""Where the parts are wired together: settings, model, cloud clients, doors."""
+"""Where the parts are wired together: settings, model, cloud clients, doors.
+
+What takes seconds to import is imported where it is used: the server listens, and says in /ready what is under way,
+while torch, transformers and the weights are on their way.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +10,30 @@ import atexit
 import logging
 import logging.config
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask
 
-from service.engine.batcher import ModelThread
+from service.engine.base import Engine
+from service.engine.batcher import BatchPolicy, ModelThread
+from service.engine.collection import no_collection
 from service.engine.images import ImageLimits
-from service.engine.loading import EngineConfig, load_engine, prompt_batch
 from service.engine.segmenter import Segmenter
-from service.engine.weights import Source
-from service.errors import ModelUnavailable
-from service.gcp import publisher, storage
+from service.errors import ServiceError
 from service.settings import FAILED_START, Settings
 from service.web import events, health, logs, problems, segment
 from service.worker import Worker
+
+if TYPE_CHECKING:
+    from service.engine.weights import Checkpoint, Fetch
 
 log = logging.getLogger(__name__)
 
@@ -41,38 +52,79 @@ def create_app(settings: Settings, segmenter: Segmenter, worker: Worker | None) 
 
 
 def from_environment() -> Flask:
-    """Build the deployed app and begin to load its model; a load that fails ends the process with FAILED_START."""
+    """Build the deployed app and begin to load its model.
+
+    A load that fails, or an engine that breaks later, ends the process with FAILED_START, so that it is replaced.
+    """
     settings = Settings.or_exit()
     logging.config.dictConfig(logs.config(settings.log_level))
     closing = ExitStack()
     atexit.register(closing.close)
-    try:
-        model = _model_thread(settings)
-    except ModelUnavailable as error:
-        raise SystemExit(_failed_start(error)) from None
+    model = _model_thread(settings)
     closing.callback(model.close)
     segmenter = Segmenter(model, ImageLimits(settings.max_pixels))
     worker = _worker(settings, segmenter, closing)
-    model.start().add_done_callback(_end_if_failed)
+    model.ended.add_done_callback(_end_if_failed)
+    model.start()
     return create_app(settings, segmenter, worker)
 
 
 def _model_thread(settings: Settings) -> ModelThread:
+    policy = BatchPolicy(
+        queue_size=settings.queue_size,
+        image_batch=settings.sam3_image_batch,
+        prompt_batch=settings.sam3_prompt_batch,
+        join_ms=settings.batch_join_ms,
+        text_cache_bytes=settings.text_cache_bytes,
+    )
+    return ModelThread(lambda report: _load(settings, report), policy)
+
+
+def _load(settings: Settings, report: Callable[[str], None]) -> Engine[Any, Any]:
+    """Import, fetch and load; the weights are fetched while torch is imported."""
+    report("importing")
+    from service.engine.weights import LAYOUTS, Source, resolve
+
     token = settings.hf_token.get_secret_value() if settings.hf_token else None
     source = Source(settings.sam3_model, settings.sam3_revision, token)
-    config = EngineConfig(
-        source, settings.sam3_device, settings.sam3_dtype, settings.torch_num_threads, settings.sam3_engine
-    )
-    return ModelThread(
-        lambda report: load_engine(config, report),
-        queue_size=settings.queue_size,
-        prompt_batch=settings.sam3_prompt_batch or prompt_batch(settings.sam3_device),
-    )
+    # Before the thread, so that no two threads import packages that import each other.
+    fetch = _fetch(settings) if source.model.startswith("gs://") else None
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="fetch") as beside, no_collection():
+        checkpoint = beside.submit(resolve, source, fetch, LAYOUTS[settings.sam3_engine])
+        from service.engine.loading import EngineConfig, load_engine
+
+        config = EngineConfig(
+            source,
+            device=settings.sam3_device,
+            dtype=settings.sam3_dtype,
+            threads=settings.torch_num_threads,
+            engine=settings.sam3_engine,
+            compiled=settings.sam3_compile,
+        )
+        engine = load_engine(config, report, checkpoint.result)
+    if fetch and not settings.sam3_cache_dir:
+        give_up_copy(checkpoint.result(), engine.info.device)
+    return engine
+
+
+def _fetch(settings: Settings) -> Fetch:
+    from service.gcp import models
+
+    private = Path(tempfile.gettempdir()) / f"sam3-models-{os.getuid()}"
+    return partial(models.fetch, cache=Path(settings.sam3_cache_dir or private))
+
+
+def give_up_copy(checkpoint: Checkpoint, device: str) -> None:
+    """On Cloud Run files are memory, and weights on a GPU need none on the host. On a CPU they are these files."""
+    if device != "cpu":
+        shutil.rmtree(checkpoint.folder, ignore_errors=True)
 
 
 def _worker(settings: Settings, segmenter: Segmenter, closing: ExitStack) -> Worker | None:
     if not settings.input_buckets:
         return None
+    from service.gcp import publisher, storage
+
     store, topics = storage.connect(settings.web_threads), publisher.connect()
     closing.callback(store.close)
     closing.callback(topics.close)
@@ -83,9 +135,9 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _end_if_failed(load: Future[None], leave: Callable[[int], None] = os._exit) -> None:
+def _end_if_failed(ended: Future[None], leave: Callable[[int], None] = os._exit) -> None:
     """End the process at once: this runs on the model's thread, where SystemExit would only end the thread."""
-    error = load.exception()
+    error = ended.exception()
     if error is not None:
         status = _failed_start(error)
         logging.shutdown()
@@ -93,8 +145,8 @@ def _end_if_failed(load: Future[None], leave: Callable[[int], None] = os._exit) 
 
 
 def _failed_start(error: BaseException) -> int:
-    if isinstance(error, ModelUnavailable):
-        log.critical("the model cannot be loaded: %s", error.detail)
+    if isinstance(error, ServiceError):
+        log.critical("the model has failed: %s", error.detail)
     else:
-        log.critical("the model cannot be loaded", exc_info=error)
+        log.critical("the model has failed", exc_info=error)
     return FAILED_START

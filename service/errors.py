@@ -117,6 +117,18 @@ class PreconditionFailed(ServiceError):
     code, title, status, retryable = "precondition_failed", "Changed meanwhile", 409, True
 
 
+class DeadlineExceeded(ServiceError):
+    """The work was not done within its time; what was left of it has been dropped."""
+
+    code, title, status, retryable, retry_after_s = "deadline_exceeded", "Not done in time", 503, True, 5
+
+
+class CallerGone(ServiceError):
+    """The caller has closed the connection; nobody reads this, and the work has been dropped."""
+
+    code, title, status = "caller_gone", "The caller is gone", 499
+
+
 class OutOfMemory(ServiceError):
     """The device has no memory left for even one image and one prompt; another instance may have."""
 

@@ -41,11 +41,19 @@ class Settings(BaseModel):
     )
     sam3_model: str = _row(
         "facebook/sam3",
-        "Checkpoint: a Hugging Face repository, a local folder, or `embedded` (a tiny model that ships with the code)",
-        "a repository, a folder or embedded",
+        "Checkpoint: a Hugging Face repository, a folder on this machine or in a bucket, or `embedded` "
+        "(a tiny model that ships with the code)",
+        "a repository, a folder, gs://bucket/prefix or embedded",
     )
     sam3_revision: str | None = _row(
-        None, "Commit, tag or branch that pins a Hugging Face checkpoint", "a commit, tag or branch"
+        None,
+        "Pins the checkpoint: a commit, tag or branch of a repository, or the revision that a folder has in results",
+        "a commit, tag, branch or revision",
+    )
+    sam3_cache_dir: str | None = _row(
+        None,
+        "Keeps what was fetched from gs://; unset: a temporary folder, given up once the weights are on a GPU",
+        "a folder",
     )
     sam3_engine: Literal["transformers", "sam3"] = _row(
         "transformers",
@@ -60,20 +68,40 @@ class Settings(BaseModel):
         "Precision; `auto` is float32 on a CPU and bfloat16 or float16 on a GPU",
         "auto, float32, bfloat16 or float16",
     )
+    sam3_compile: bool = _row(
+        False,
+        "Compile the vision encoder at the start (torch.compile; needs a C++ compiler and a minute or more)",
+        "true or false",
+    )
     sam3_prompt_batch: int = _row(0, "Prompts that share one forward; 0 chooses 8 on a GPU and 4 on a CPU", ge=0, le=64)
+    sam3_image_batch: int = _row(
+        0, "Images in one forward of the vision encoder; 0 chooses 4 on a GPU and 1 on a CPU", ge=0, le=64
+    )
+    batch_join_ms: int = _row(
+        3, "Milliseconds that an idle model waits for requests that are being decoded, to join them", ge=0, le=1000
+    )
+    text_cache_bytes: int = _row(
+        64 * _MIB, "Features of phrases that stay encoded, least recently used out first", ge=0
+    )
     torch_num_threads: int = _row(0, "CPU threads of torch; 0 leaves the choice to torch", ge=0, le=1024)
 
     port: int = _row(8080, "Port of the HTTP server", ge=1, le=65535)
     web_threads: int = _row(
         32, "Requests handled at a time; keep it a few above the platform's concurrency", ge=2, le=1000
     )
-    queue_size: int = _row(16, "Requests that wait for the model or run; one more is answered 429", ge=1, le=1000)
+    queue_size: int = _row(
+        16, "Requests, and as many events, that wait for the model or run; one more is answered 429", ge=1, le=1000
+    )
+    request_timeout_s: int = _row(
+        300, "Seconds after which a request is given up with 503; keep it below the platform's timeout", ge=1, le=3600
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _row(
         "INFO", "Least severity that is logged", "DEBUG, INFO, WARNING or ERROR"
     )
 
     max_prompts: int = _row(64, "Prompts in one request or sidecar", ge=1, le=1000)
     max_prompt_chars: int = _row(1000, "Characters in one prompt", ge=1, le=100_000)
+    max_boxes: int = _row(16, "Exemplar boxes of one prompt", ge=0, le=100)
     max_pixels: int = _row(100_000_000, "Width × height of an image", ge=1, le=1_000_000_000)
     max_body_bytes: int = _row(32 * _MIB, "Bytes of a request; Cloud Run itself refuses more than 32 MiB", ge=1024)
     max_total_instances: int = _row(1000, "Instances in the answer of `/segment`, over all prompts", ge=1)
@@ -96,7 +124,10 @@ class Settings(BaseModel):
         None, "Topic for events that cannot be read; unset: they are answered 400", _TOPIC
     )
     event_wait_s: int = _row(
-        240, "Seconds that an event may wait for its turn; keep it below the ack deadline", ge=0, le=600
+        240, "Seconds that an event may wait for a place in the queue; keep it below the ack deadline", ge=0, le=600
+    )
+    event_timeout_s: int = _row(
+        540, "Seconds after which an event's work is given up with 503; keep it below the ack deadline", ge=1, le=600
     )
 
     @classmethod

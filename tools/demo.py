@@ -18,7 +18,7 @@ import pycocotools.mask
 from google.cloud.pubsub_v1 import SubscriberClient
 from PIL import Image
 
-from service.core.masks import MaskCrop
+from service.core.masks import Mask
 from service.core.overlay import draw_overlay
 from service.core.results import Instance, PromptResult
 from tools.localcloud.cloud import LocalCloud
@@ -146,9 +146,9 @@ def _results(document: Mapping[str, Any]) -> list[PromptResult]:
     ]
 
 
-def _mask(rle: Mapping[str, Any]) -> MaskCrop:
+def _mask(rle: Mapping[str, Any]) -> Mask:
     height, width = rle["size"]
-    return MaskCrop(pycocotools.mask.decode(rle), 0, 0, (height, width))
+    return Mask.of(pycocotools.mask.decode(rle), 0, 0, (height, width))
 
 
 def _serve(cloud: LocalCloud, url: str) -> None:

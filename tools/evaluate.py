@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -23,7 +23,7 @@ from service.engine.images import ImageLimits
 from service.engine.loading import EngineConfig, load_engine
 from service.engine.segmenter import Segmenter
 from service.engine.weights import Source
-from tools.train_tiny.evaluation import Masks, Plan, evaluate, markdown
+from tools.train_tiny.evaluation import Masks, Plan, Segment, evaluate, markdown
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,11 @@ def register(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print one table for scenes of the model's own size and one for larger ones."""
+    """Print one table for scenes of the model's own size, one for larger ones and one for exemplars without text."""
     parts = (
         _Part("168 × 168 pixels", Plan(scenes=arguments.scenes)),
         _Part("640 × 480 pixels", Plan(scenes=max(1, arguments.scenes * 3 // 10), size_hw=(480, 640), seed=1)),
+        _Part("Exemplar boxes, 168 × 168 pixels", Plan(scenes=arguments.scenes, seed=2, by_example=True)),
     )
     counts: dict[str, Any] = {}
     with service_segmenter(arguments.model) as segment:
@@ -59,10 +60,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 @contextmanager
-def service_segmenter(model: str) -> Iterator[Callable[[NDArray[np.uint8], Sequence[str]], list[Masks]]]:
+def service_segmenter(model: str) -> Iterator[Segment]:
     """A function that segments as the service does: file bytes in, instances out, through the model's thread."""
     load = partial(load_engine, EngineConfig(Source(model)))
-    thread = ModelThread(load, queue_size=1, prompt_batch=4)
+    thread = ModelThread(load)
     thread.start().result()
     try:
         yield partial(_segment, Segmenter(thread, ImageLimits()))
@@ -70,9 +71,9 @@ def service_segmenter(model: str) -> Iterator[Callable[[NDArray[np.uint8], Seque
         thread.close()
 
 
-def _segment(segmenter: Segmenter, image: NDArray[np.uint8], texts: Sequence[str]) -> list[Masks]:
+def _segment(segmenter: Segmenter, image: NDArray[np.uint8], prompts: Sequence[Prompt]) -> list[Masks]:
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG", compress_level=1)
-    answer = segmenter.segment(file.getvalue(), PromptSet(tuple(Prompt(text) for text in texts)))
+    answer = segmenter.segment(file.getvalue(), PromptSet(tuple(prompts)))
     empty = np.zeros((0, *image.shape[:2]), np.bool_)
     return [np.stack([paste(i.mask) for i in r.instances]) if r.instances else empty for r in answer.results]

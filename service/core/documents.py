@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -88,13 +89,13 @@ def summary(
 ) -> dict[str, Any]:
     """The data of the results message, from a result or error document, just made or read back for a replay.
 
-    `counts` has the number of instances per label (prompts with the same text found the same); `output` is null
-    when nothing was written.
+    `counts` has the number of instances per label, over all prompts of that label; `output` is null when nothing was
+    written.
     """
     outcome: dict[str, Any] = (
         {"status": "failed", "error": document["error"]}
         if "error" in document
-        else {"status": "succeeded", "counts": {found["label"]: len(found["scores"]) for found in document["results"]}}
+        else {"status": "succeeded", "counts": _counts(document["results"])}
     )
     return outcome | {
         "input": document["input"],
@@ -104,6 +105,13 @@ def summary(
         "metadata": None if metadata is None else dict(metadata),
         "ms": None if ms is None else _rounded(ms, 1),
     }
+
+
+def _counts(results: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for found in results:
+        counts[found["label"]] += len(found["scores"])
+    return dict(counts)
 
 
 def _prompt_document(result: PromptResult, size_hw: tuple[int, int], *, masks: bool, contours: bool) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from service.core.masks import MaskCrop
+from service.core.masks import Mask
 from service.core.results import Instance, PromptResult
 
 Colour = tuple[int, int, int]
@@ -46,14 +46,14 @@ def draw_overlay(rgb: NDArray[np.uint8], results: Sequence[PromptResult]) -> NDA
     return np.asarray(canvas)
 
 
-def _tint(picture: NDArray[np.uint8], mask: MaskCrop, colour: Colour) -> None:
-    height, width = mask.pixels.shape
+def _tint(picture: NDArray[np.uint8], mask: Mask, colour: Colour) -> None:
+    height, width = mask.crop_hw
     window = picture[mask.top : mask.top + height, mask.left : mask.left + width]
     inside = mask.pixels.astype(bool)
     window[inside] = (window[inside] * (1 - _TINT) + np.array(colour) * _TINT).astype(np.uint8)
 
 
-def _outline(picture: NDArray[np.uint8], mask: MaskCrop, colour: Colour, line_px: int) -> None:
+def _outline(picture: NDArray[np.uint8], mask: Mask, colour: Colour, line_px: int) -> None:
     contours, _ = cv2.findContours(
         mask.pixels, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=(mask.left, mask.top)
     )

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from service.core import strict_json
+from service.core.exemplars import VISUAL_TEXT, ExemplarBox, parse_boxes
 from service.errors import BadField, BadSidecar
 
 MAX_METADATA_BYTES = 8192
@@ -18,9 +19,10 @@ MAX_METADATA_BYTES = 8192
 
 @dataclass(frozen=True)
 class Prompt:
-    """One phrase to look for, without surrounding whitespace; it is the label of its results."""
+    """One phrase to look for, without surrounding whitespace, and exemplars of it; it is the label of its results."""
 
     text: str
+    boxes: tuple[ExemplarBox, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Limits:
 
     max_prompts: int = 64
     max_prompt_chars: int = 1000
+    max_boxes: int = 16
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ _OPTION_NAMES = tuple(_DEFAULTS)
 _MUST_BE = {name: field["description"] for name, field in _OPTIONS.json_schema()["properties"].items()}
 _FORM_FIELDS = ("prompts", *_OPTION_NAMES)
 _SIDECAR_FIELDS = ("prompts", "options", "metadata")
+_PROMPT_KEYS = ("text", "boxes", "box_labels")
 _BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
@@ -101,7 +105,7 @@ def parse_sidecar(name: str, data: bytes, limits: Limits = Limits()) -> PromptSe
 
 def canonical_prompts(prompts: Sequence[Prompt]) -> list[dict[str, Any]]:
     """JSON-ready prompts as understood, for the request record and the job key."""
-    return [asdict(prompt) for prompt in prompts]
+    return [_canonical_prompt(prompt) for prompt in prompts]
 
 
 def canonical_options(options: Options) -> dict[str, Any]:
@@ -115,6 +119,14 @@ def canonical_options(options: Options) -> dict[str, Any]:
         "mask_threshold": options.mask_threshold,
         "max_instances": options.max_instances,
     }
+
+
+def _canonical_prompt(prompt: Prompt) -> dict[str, Any]:
+    """Without exemplars the text alone, so that their absence leaves job keys as they were before there were any."""
+    if not prompt.boxes:
+        return {"text": prompt.text}
+    boxes, labels = [list(box.box_xyxy) for box in prompt.boxes], [box.label for box in prompt.boxes]
+    return {"text": prompt.text, "boxes": boxes, "box_labels": labels}
 
 
 def _from_json(document: Any, limits: Limits) -> PromptSet:
@@ -155,7 +167,7 @@ def _prompt(field: str, value: Any, limits: Limits) -> Prompt:
     if isinstance(value, str) and value.lstrip().startswith("{"):
         value = _json_prompt(field, value)
     if isinstance(value, dict):
-        return Prompt(_text(field, _only_text(field, value), limits))
+        return _object_prompt(field, value, limits)
     return Prompt(_text(field, value, limits))
 
 
@@ -166,10 +178,16 @@ def _json_prompt(field: str, value: str) -> Any:
         raise BadField(field, value, f"a prompt that begins with {{ must be a JSON object: {error}") from None
 
 
-def _only_text(field: str, value: dict[str, Any]) -> Any:
-    if set(value) != {"text"}:
-        raise BadField(field, value, 'a prompt object has "text" and nothing else (no exemplar boxes yet)')
-    return value["text"]
+def _object_prompt(field: str, value: dict[str, Any], limits: Limits) -> Prompt:
+    for key in value:
+        if key not in _PROMPT_KEYS:
+            raise BadField(f"{field}.{_short(key)}", value[key], f"known are {', '.join(_PROMPT_KEYS)}")
+    boxes = parse_boxes(field, value, limits.max_boxes)
+    if "text" in value:
+        return Prompt(_text(f"{field}.text", value["text"], limits), boxes)
+    if not any(box.label for box in boxes):
+        raise BadField(field, value, "it must have a text, or a box with label 1")
+    return Prompt(VISUAL_TEXT, boxes)
 
 
 def _text(field: str, value: Any, limits: Limits) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from service.core.masks import MaskCrop
+from service.core.masks import Mask
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class Instance:
 
     score: float
     box_xyxy: tuple[float, float, float, float]
-    mask: MaskCrop
+    mask: Mask
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,14 @@ class Exemplar:
 
 
 @dataclass(frozen=True)
+class Phrase:
+    """One prompt as the model reads it: its text, and boxes on the image that say more."""
+
+    text: str
+    exemplars: tuple[Exemplar, ...] = ()
+
+
+@dataclass(frozen=True)
 class Query(Generic[ImageT, TextT]):
     """One prompt on one image.
 

@@ -1,73 +1,94 @@
-"""ONE thread owns the model: it loads it, and answers what the web threads submit, in the order it came."""
+"""ONE thread owns the model: it loads it, joins what waits into shared forwards, and answers the web threads."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.core.results import ModelInfo
-from service.engine.base import Engine, Grounding, Query
-from service.errors import NotReady, QueueFull
+from service.engine.base import Engine
+from service.engine.forwards import Forwards
+from service.engine.place import PERSON, Place, Terms
+from service.engine.schedule import Encode, Ground, Schedule, Work
+from service.errors import DeadlineExceeded, EngineBroken, NotReady, QueueFull
 
 log = logging.getLogger(__name__)
 
 Load = Callable[[Callable[[str], None]], Engine[Any, Any]]
 
+# On a CPU the vision encoder gains nothing from a second image, and memory grows faster than speed with prompts.
+_DEFAULT_BATCHES = {"cuda": (4, 8), "cpu": (1, 4)}
+
 
 @dataclass(frozen=True)
 class State:
-    """Where the model is: `phase` starting|downloading|loading|warming|ready|failed|closed, and why it failed."""
+    """Where the model is: `phase` starting|importing|downloading|loading|warming|ready|failed|closed, why it failed.
+
+    phases_ms: how long each phase that is over took, in their order.
+    """
 
     phase: str
     reason: str = ""
+    phases_ms: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Task:
-    """What one request asks of the model: `rgb` (H, W, 3) uint8, and its phrases with one threshold and limit."""
+class BatchPolicy:
+    """How work is joined.
 
-    rgb: NDArray[np.uint8]
-    texts: tuple[str, ...]
-    threshold: float
-    limit: int
+    queue_size: requests, and as many events, that wait or run. image_batch, prompt_batch: images in one forward of the
+    vision encoder, prompts in one of grounding; 0 chooses by device. join_ms: how long an idle model waits for requests
+    that are being decoded, to share a forward with them. text_cache_bytes: features of phrases that stay encoded.
+    """
 
-
-@dataclass(frozen=True)
-class Answer:
-    """One Grounding per phrase, and the milliseconds spent waiting, on the image and on the phrases."""
-
-    groundings: tuple[Grounding, ...]
-    queue_ms: float
-    encode_image_ms: float
-    ground_ms: float
+    queue_size: int = 16
+    image_batch: int = 0
+    prompt_batch: int = 0
+    join_ms: float = 3
+    text_cache_bytes: int = 64 * 1024 * 1024
 
 
 class ModelThread:
-    """The owner of the model. `submit` may be called from any thread; everything else happens on one.
+    """The owner of the model. `place` may be entered from any thread; the model's calls happen on one."""
 
-    At most `queue_size` tasks wait or run; `prompt_batch` phrases share one forward.
-    """
-
-    def __init__(self, load: Load, *, queue_size: int, prompt_batch: int) -> None:
+    def __init__(self, load: Load, policy: BatchPolicy = BatchPolicy()) -> None:
         self._load = load
-        self._prompt_batch = prompt_batch
-        self._free = threading.BoundedSemaphore(queue_size)
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+        self._policy = policy
+        self._places = {urgent: threading.BoundedSemaphore(policy.queue_size) for urgent in (True, False)}
+        self._changed = threading.Condition()
+        self._arrived: list[Work] = []
+        self._accepted = Schedule(1, 1)
+        self._on_the_way = 0
+        self._closing = False
         self._state = State("starting")
+        self._entered = time.perf_counter()
         self._engine: Engine[Any, Any] | None = None
+        self._loaded: Future[None] = Future()
+        self.ended: Future[None] = Future()
+        """Done when the thread has ended, with the error when it could not go on: a failed load, a broken engine."""
+        # Daemons, so that the interpreter's end does not wait for them before `close` can be called.
+        self._thread = threading.Thread(target=self._run, name="model", daemon=True)
+        self._preparer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare")
 
     @property
     def state(self) -> State:
         """The phase now."""
         return self._state
+
+    @property
+    def waiting(self) -> int:
+        """Requests and events that have been handed over and are not answered yet."""
+        with self._changed:
+            return len(self._arrived) + len(self._accepted)
 
     @property
     def info(self) -> ModelInfo:
@@ -76,59 +97,128 @@ class ModelThread:
 
     def start(self) -> Future[None]:
         """Begin to load; the future ends with the load and carries its error."""
-        return self._thread.submit(self._load_model)
+        self._thread.start()
+        return self._loaded
 
-    def submit(self, task: Task, wait_s: float = 0) -> Future[Answer]:
-        """Queue a task; NotReady while loading, QueueFull when no place gets free within `wait_s`."""
+    @contextmanager
+    def place(self, terms: Terms = PERSON) -> Iterator[Place]:
+        """Take a place in the queue, before an image is decoded for nothing.
+
+        Raises NotReady while loading, QueueFull when no place gets free within `terms.wait_s`.
+        """
         self._ready_engine()
-        if not self._free.acquire(timeout=wait_s):
+        deadline = time.monotonic() + terms.timeout_s
+        free = self._places[terms.urgent]
+        if not free.acquire(timeout=min(terms.wait_s, terms.timeout_s)):
             raise QueueFull("the queue is full; try again shortly")
-        future = self._thread.submit(self._answer, task, time.perf_counter())
-        future.add_done_callback(lambda _: self._free.release())
-        return future
+        place = Place(terms, deadline, self._prepare, self._submit)
+        self._expect(1)
+        try:
+            yield place
+        finally:
+            if not place.used:
+                self._expect(-1)
+            free.release()
 
     def close(self) -> None:
-        """Finish what was accepted, then end the thread."""
-        self._thread.shutdown(wait=True)
+        """Finish what was accepted, then end the thread; one that still loads has accepted nothing and is left."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        if self._thread.is_alive() and self._loaded.done():
+            self._thread.join()
+        self._preparer.shutdown()
         self._state = replace(self._state, phase="closed")
+
+    def _prepare(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Resize (H, W, 3) to the model's square beside the model's own thread.
+
+        On one thread: torch keeps a team of workers for each thread that ever calls it.
+        """
+        return self._preparer.submit(self._ready_engine().prepare, rgb).result()
+
+    def _submit(self, work: Work) -> None:
+        """Hand a work over; NotReady when the thread is about to end."""
+        with self._changed:
+            if self._closing:
+                raise NotReady(f"the model is not ready: {self._state.phase}")
+            self._arrived.append(work)
+            self._on_the_way -= 1
+            self._changed.notify_all()
+
+    def _expect(self, more: int) -> None:
+        with self._changed:
+            self._on_the_way += more
+            self._changed.notify_all()
 
     def _ready_engine(self) -> Engine[Any, Any]:
         if self._engine is None or self._state.phase != "ready":
             raise NotReady(f"the model is not ready: {self._state.phase} {self._state.reason}".rstrip())
         return self._engine
 
-    def _load_model(self) -> None:
-        started = time.perf_counter()
+    def _run(self) -> None:
         try:
-            self._engine = self._load(self._enter)
-        except BaseException as error:
-            self._state = State("failed", str(error))
-            raise
-        log.info("model ready", extra={"seconds": round(time.perf_counter() - started, 2)})
+            engine = self._load_model()
+            self._serve(engine)
+        except BaseException as error:  # noqa: BLE001 - handed on: who wired this up decides what becomes of the process
+            self._state = replace(self._state, phase="failed", reason=str(error))
+            self._end(error)
+        else:
+            self._end(None)
+
+    def _load_model(self) -> Engine[Any, Any]:
+        engine = self._load(self._enter)
+        self._engine = engine
         self._enter("ready")
+        log.info("model ready", extra={"phases_ms": self._state.phases_ms})
+        self._loaded.set_result(None)
+        return engine
 
     def _enter(self, phase: str) -> None:
-        self._state = State(phase)
+        now = time.perf_counter()
+        took_ms = round((now - self._entered) * 1000)
+        self._state = State(phase, phases_ms={**self._state.phases_ms, self._state.phase: took_ms})
+        self._entered = now
 
-    def _answer(self, task: Task, submitted: float) -> Answer:
-        engine = self._ready_engine()
-        begun = time.perf_counter()
-        [image] = engine.encode_image([engine.prepare(task.rgb)])
-        encoded = time.perf_counter()
-        groundings = [g for chunk in self._chunks(task.texts) for g in self._ground(engine, image, chunk, task)]
-        done = time.perf_counter()
-        return Answer(
-            tuple(groundings),
-            *(_ms(a, b) for a, b in ((submitted, begun), (begun, encoded), (encoded, done))),
-        )
+    def _serve(self, engine: Engine[Any, Any]) -> None:
+        images, prompts = _DEFAULT_BATCHES.get(engine.info.device, _DEFAULT_BATCHES["cpu"])
+        schedule = Schedule(self._policy.image_batch or images, self._policy.prompt_batch or prompts)
+        forwards = Forwards(engine, schedule, self._policy.text_cache_bytes)
+        self._accepted = schedule
+        while self._await_work(schedule):
+            step = self._next(schedule)
+            if step:
+                forwards.run(step)
 
-    def _chunks(self, texts: tuple[str, ...]) -> list[tuple[str, ...]]:
-        return [texts[i : i + self._prompt_batch] for i in range(0, len(texts), self._prompt_batch)]
+    def _next(self, schedule: Schedule) -> Encode | Ground | None:
+        now = time.monotonic()
+        for work in schedule.drop(lambda work: work.give_up or now >= work.deadline):
+            work.future.set_exception(DeadlineExceeded("the request was not done in time"))
+        return schedule.next()
 
-    def _ground(self, engine: Engine[Any, Any], image: Any, texts: Sequence[str], task: Task) -> list[Grounding]:
-        encoded = engine.encode_text(texts)
-        return engine.ground([Query(image, text, task.threshold, task.limit) for text in encoded])
+    def _await_work(self, schedule: Schedule) -> bool:
+        """Move what has arrived into the schedule, waiting when there is nothing; False at the end."""
+        with self._changed:
+            if not schedule:
+                self._changed.wait_for(lambda: self._arrived or self._closing)
+                self._changed.wait_for(lambda: self._joined(schedule), self._policy.join_ms / 1000)
+            for work in self._arrived:
+                schedule.add(work)
+            self._arrived.clear()
+            return bool(schedule) or not self._closing
 
+    def _joined(self, schedule: Schedule) -> bool:
+        return len(self._arrived) >= schedule.image_batch or not self._on_the_way
 
-def _ms(start: float, end: float) -> float:
-    return round((end - start) * 1000, 1)
+    def _end(self, error: BaseException | None) -> None:
+        with self._changed:
+            self._closing = True
+            left = self._accepted.drop(lambda work: True) + self._arrived
+        for work in left:
+            work.future.set_exception(EngineBroken("the model has ended; another instance will do the work"))
+        if error is None:
+            self.ended.set_result(None)
+            return
+        if not self._loaded.done():
+            self._loaded.set_exception(error)
+        self.ended.set_exception(error)

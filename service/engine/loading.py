@@ -1,4 +1,4 @@
-"""From settings to a warm engine: device, precision, checkpoint, one forward."""
+"""From settings to a warm engine: device, precision, checkpoint, one request."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch._dynamo.exc import TorchDynamoException
 
 from service.engine import official, pretrained, upstream
-from service.engine.base import Engine, Query
-from service.engine.weights import OFFICIAL, TRANSFORMERS, Layout, Source, resolve
-from service.errors import ModelUnavailable
+from service.engine.base import Engine, Exemplar, Query
+from service.engine.sam3 import Sam3Engine
+from service.engine.weights import LAYOUTS, Checkpoint, Source, resolve
+from service.errors import ModelUnavailable, NotFinite
+
+# On a CPU a request of the full model takes 40 s on two cores, and nothing in it is initialised lazily.
+_LARGE_BYTES = 512 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -27,29 +32,56 @@ class EngineConfig:
     dtype: str = "auto"
     threads: int = 0
     engine: str = "transformers"
+    compiled: bool = False
 
 
-def load_engine(config: EngineConfig, report: Callable[[str], None] = lambda phase: None) -> Engine[Any, Any]:
-    """Load and warm an engine, naming each phase as it begins; ModelUnavailable says in one line what is wrong."""
+def load_engine(
+    config: EngineConfig,
+    report: Callable[[str], None] = lambda phase: None,
+    find: Callable[[], Checkpoint] | None = None,
+) -> Engine[Any, Any]:
+    """Load and warm an engine, naming each phase as it begins; ModelUnavailable says in one line what is wrong.
+
+    `find`: returns the checkpoint of `config.source` where that has already been asked for.
+    """
     if config.threads:
         torch.set_num_threads(config.threads)
     device = choose_device(config.device)
-    load, layout = _implementation(config.engine)
+    load = _implementation(config.engine)
     report("downloading")
-    checkpoint = resolve(config.source, layout)
+    checkpoint = find() if find else resolve(config.source, layout=LAYOUTS[config.engine])
     report("loading")
     engine = load(checkpoint, device, choose_dtype(config.dtype, device))
     report("warming")
-    warm_up(engine)
+    if config.compiled:
+        _compile(engine)
+    try:
+        warm_up(engine, whole=device.type != "cpu" or _size(checkpoint) <= _LARGE_BYTES)
+    except NotFinite as error:
+        raise ModelUnavailable(f"SAM3_MODEL: {checkpoint.id} is of no use: {error.detail}") from error
     return engine
 
 
-def _implementation(name: str) -> tuple[Callable[..., Engine[Any, Any]], Layout]:
-    """How an engine is loaded, and from which files; a package that is missing is named before any download."""
+def _compile(engine: Engine[Any, Any]) -> None:
+    """Compile now, for one image and for several, so that no request waits for it."""
+    if not isinstance(engine, Sam3Engine):
+        raise ModelUnavailable("SAM3_COMPILE: 'true' is not allowed with SAM3_ENGINE: 'sam3'; allowed: false")
+    engine.compile_vision()
+    blank = engine.prepare(np.zeros((64, 64, 3), np.uint8))
+    try:
+        for count in (1, 2):
+            engine.encode_image([blank] * count)
+    except TorchDynamoException as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelUnavailable(f"SAM3_COMPILE: 'true' needs a working C++ compiler, or set false: {reason}") from error
+
+
+def _implementation(name: str) -> Callable[..., Engine[Any, Any]]:
+    """How an engine is loaded; a package that is missing is named before anything is read."""
     if name == "sam3":
         upstream.import_builder()
-        return official.load, OFFICIAL
-    return pretrained.load, TRANSFORMERS
+        return official.load
+    return pretrained.load
 
 
 def choose_device(name: str) -> torch.device:
@@ -58,11 +90,6 @@ def choose_device(name: str) -> torch.device:
     if name == "cuda" and not available:
         raise ModelUnavailable("SAM3_DEVICE: 'cuda' is set, but torch sees no GPU; allowed here: auto, cpu")
     return torch.device("cuda" if available and name != "cpu" else "cpu")
-
-
-def prompt_batch(device: str) -> int:
-    """Prompts in one forward by default: 8 on a GPU; 4 on a CPU, where memory grows faster than speed."""
-    return 8 if choose_device(device).type == "cuda" else 4
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
@@ -80,8 +107,20 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if major >= 8 else torch.float16
 
 
-def warm_up(engine: Engine[Any, Any]) -> None:
-    """Run one whole request, so that the first caller does not pay for lazy initialisation."""
-    [image] = engine.encode_image([engine.prepare(np.zeros((64, 64, 3), np.uint8))])
+def warm_up(engine: Engine[Any, Any], *, whole: bool = True) -> None:
+    """Run one request, or its phrase alone, so that the first caller does not pay for lazy initialisation.
+
+    Raises NotFinite when what comes out is NaN or infinite.
+    """
     [text] = engine.encode_text(["warm up"])
-    engine.ground([Query(image, text, threshold=0.5, limit=1)])
+    if not text.tokens.isfinite().all():
+        raise NotFinite("the model put out text features that are NaN or infinite")
+    if whole:
+        [image] = engine.encode_image([engine.prepare(np.zeros((64, 64, 3), np.uint8))])
+        # Any score is above it: without an instance the mask head would not run. One prompt has a box, one has none.
+        whole_image = (Exemplar((0.0, 0.0, 1.0, 1.0)),)
+        engine.ground([Query(image, text, -1.0, 1, exemplars) for exemplars in ((), whole_image)])
+
+
+def _size(checkpoint: Checkpoint) -> int:
+    return sum(path.stat().st_size for path in checkpoint.folder.iterdir() if path.is_file())

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from service.core.results import ModelInfo
 from service.engine.base import Exemplar, Grounding, Query
+from service.engine.faults import named_faults
 from service.engine.geometry import padded_boxes
 from service.engine.official_weights import BadCheckpoint, read_detector
 from service.engine.pixels import normalized, resize_to_square
@@ -46,7 +47,7 @@ class OfficialText:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of both tensors."""
+        """Bytes of both tensors, which are no views of larger ones."""
         return self.tokens.nbytes + self.padding.nbytes
 
 
@@ -74,6 +75,7 @@ class OfficialEngine:
         """Resize an RGB image (H, W, 3) to the model's square (S, S, 3), plainly, as Sam3Processor does it."""
         return resize_to_square(image, SIDE)
 
+    @named_faults
     @torch.inference_mode()
     def encode_image(self, images: Sequence[NDArray[np.uint8]]) -> list[OfficialImage]:
         """Encode prepared images, each (S, S, 3) uint8, in one forward."""
@@ -82,14 +84,16 @@ class OfficialEngine:
         levels, positions = found["backbone_fpn"], found["vision_pos_enc"][-1][:1]
         return [OfficialImage(tuple(level[i : i + 1] for level in levels), positions) for i in range(len(images))]
 
+    @named_faults
     @torch.inference_mode()
     def encode_text(self, texts: Sequence[str]) -> list[OfficialText]:
         """Encode phrases in one forward; what exceeds the model's context (32 tokens) is left out."""
         with self._precision():
             found = self._model.backbone.forward_text(list(texts), device=self._device)
         tokens, padding = found["language_features"], found["language_mask"]
-        return [OfficialText(tokens[:, i : i + 1], padding[i : i + 1]) for i in range(len(texts))]
+        return [OfficialText(tokens[:, i : i + 1].clone(), padding[i : i + 1].clone()) for i in range(len(texts))]
 
+    @named_faults
     @torch.inference_mode()
     def ground(self, queries: Sequence[OfficialQuery]) -> list[Grounding]:
         """Find the instances of each query in one forward; images and texts may repeat and mix freely.

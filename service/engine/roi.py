@@ -5,13 +5,28 @@ Follows torchvision's CPU kernel with its defaults `aligned=False, sampling_rati
 separable, so each box needs one small matrix per axis instead of a gather per sample.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor
+
+RoiAlign = Callable[[Tensor, Sequence[Tensor], int], Tensor]
+
+
+def in_float32(pool: RoiAlign) -> RoiAlign:
+    """`pool` in float32 on half-precision features: torchvision's kernel would place its samples in half, too."""
+
+    @wraps(pool)
+    def pool_exactly(features: Tensor, boxes: Sequence[Tensor], output_size: int) -> Tensor:
+        inside = torch.promote_types(features.dtype, torch.float32)
+        with torch.autocast(features.device.type, enabled=False):
+            return pool(features.to(inside), [each.to(inside) for each in boxes], output_size).to(features.dtype)
+
+    return pool_exactly
 
 
 def _sample_positions(low: Tensor, length: Tensor, output_size: int) -> tuple[Tensor, Tensor]:
@@ -20,12 +35,13 @@ def _sample_positions(low: Tensor, length: Tensor, output_size: int) -> tuple[Te
     A bin of a box that is `length` cells long takes ceil(length / output_size) samples; boxes with fewer samples than
     the longest one leave the rest unused.
     """
-    per_bin = torch.ceil(length / output_size)
-    sample = torch.arange(int(per_bin.max()), device=low.device)
-    bin_index = torch.arange(output_size, device=low.device)
-    within_bin = (sample[None, None] + 0.5) / per_bin[:, None, None]
-    positions = low[:, None, None] + (bin_index[None, :, None] + within_bin) * (length / output_size)[:, None, None]
-    return positions, sample[None, None] < per_bin[:, None, None]
+    bin_length = (length / output_size)[:, None, None]
+    per_bin = torch.ceil(bin_length)
+    sample = torch.arange(int(per_bin.max()), device=low.device)[None, None]
+    bin_index = torch.arange(output_size, device=low.device)[None, :, None]
+    # The kernel's own order of operations: in another, positions at cell 70 differ by the 1e-5 that results may.
+    positions = low[:, None, None] + bin_index * bin_length + (sample + 0.5) * bin_length / per_bin
+    return positions, sample < per_bin
 
 
 def _axis_weights(low: Tensor, high: Tensor, cells: int, output_size: int) -> Tensor:
@@ -39,6 +55,7 @@ def _axis_weights(low: Tensor, high: Tensor, cells: int, output_size: int) -> Te
     return weights.sum(2) / used.sum(2)[..., None]
 
 
+@in_float32
 def roi_align(features: Tensor, boxes: Sequence[Tensor], output_size: int) -> Tensor:
     """Average-pool each box of each image into a square grid of bins, with bilinear sampling.
 
@@ -46,12 +63,7 @@ def roi_align(features: Tensor, boxes: Sequence[Tensor], output_size: int) -> Te
     Returns (sum of n_i, C, output_size, output_size) in the dtype of the features, differentiable in the features;
     equals torchvision within 1e-5 in float32.
     """
-    # transformers hands over float16 where the model computes in bfloat16; float32 inside keeps both exact.
-    inside = torch.promote_types(features.dtype, torch.float32)
-    with torch.autocast(features.device.type, enabled=False):
-        pairs = zip(features.to(inside), boxes, strict=True)
-        pooled = [_pool(image, image_boxes.to(inside), output_size) for image, image_boxes in pairs]
-    return torch.cat(pooled).to(features.dtype)
+    return torch.cat([_pool(*pair, output_size) for pair in zip(features, boxes, strict=True)])
 
 
 def _pool(image: Tensor, boxes: Tensor, output_size: int) -> Tensor:
@@ -64,12 +76,19 @@ def _pool(image: Tensor, boxes: Tensor, output_size: int) -> Tensor:
     return torch.einsum("ncyw,nxw->ncyx", torch.einsum("nyh,chw->ncyw", down, image), across)
 
 
+class _TorchvisionStandIn(SimpleNamespace):
+    """What `modeling_sam3` needs of torchvision."""
+
+
 def install_roi_align() -> None:
-    """Give transformers' SAM 3 this `roi_align` if torchvision, which it would call, is not installed.
+    """Give transformers' SAM 3 an exact `roi_align`: torchvision's where that is installed, else the one above.
 
     `modeling_sam3` imports torchvision into its globals only when it finds it, and looks the name up at each call.
     """
     # `from transformers.models.sam3 import modeling_sam3` gives a placeholder until something has imported the module.
     modeling_sam3: Any = import_module("transformers.models.sam3.modeling_sam3")
-    if not hasattr(modeling_sam3, "torchvision"):
-        modeling_sam3.torchvision = SimpleNamespace(ops=SimpleNamespace(roi_align=roi_align))
+    present = getattr(modeling_sam3, "torchvision", None)
+    if isinstance(present, _TorchvisionStandIn):
+        return
+    pool = in_float32(present.ops.roi_align) if present else roi_align
+    modeling_sam3.torchvision = _TorchvisionStandIn(ops=SimpleNamespace(roi_align=pool))

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -16,6 +15,7 @@ from transformers.models.sam3.modeling_sam3 import box_cxcywh_to_xyxy, inverse_s
 
 from service.core.results import ModelInfo
 from service.engine.base import Grounding, Query
+from service.engine.faults import named_faults
 from service.engine.geometry import cls_tokens, exemplar_tokens
 from service.engine.pixels import normalized, resize_to_square
 from service.engine.selection import Selection, finite, select
@@ -36,15 +36,14 @@ class Sam3Image:
 
 @dataclass(frozen=True)
 class Sam3Text:
-    """Features of one phrase: tokens (1, L, C) and their mask (1, L), 1 where a token is no padding."""
+    """Features of one phrase: tokens (L, C), without the padding that the text encoder needs."""
 
     tokens: Tensor
-    mask: Tensor
 
     @property
     def nbytes(self) -> int:
-        """Bytes of both tensors."""
-        return self.tokens.nbytes + self.mask.nbytes
+        """Bytes of the tokens, which are no view of a larger tensor."""
+        return self.tokens.nbytes
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,7 @@ class Sam3Engine:
         self._model = model
         self._tokenizer = tokenizer
         self._info = info
+        self._compiled = False
         config = model.config
         self._side = int(config.vision_config.backbone_config.image_size)
         self._context = int(config.text_config.max_position_embeddings)
@@ -78,10 +78,19 @@ class Sam3Engine:
         """Resize an RGB image (H, W, 3) to the model's square (S, S, 3), plainly, as Sam3ImageProcessor does it."""
         return resize_to_square(image, self._side)
 
+    def compile_vision(self) -> None:
+        """Let torch.compile rewrite the vision encoder: once for one image, at its first forward, and once for more."""
+        self._model.vision_encoder.compile(dynamic=False)
+        self._compiled = True
+
+    @named_faults
     @torch.inference_mode()
     def encode_image(self, images: Sequence[NDArray[np.uint8]]) -> list[Sam3Image]:
         """Encode prepared images, each (S, S, 3) uint8, in one forward."""
-        vision = self._model.get_vision_features(self._pixels(images))
+        pixels = self._pixels(images)
+        if self._compiled and len(images) > 1:
+            torch._dynamo.mark_dynamic(pixels, 0)  # else each number of images would be compiled anew
+        vision = self._model.get_vision_features(pixels)
         levels = vision.fpn_hidden_states[:-1]  # the model itself leaves the coarsest one out
         positions = vision.fpn_position_encoding[-2][:1]
         summaries = cls_tokens(self._model.geometry_encoder, levels[-1], positions)
@@ -90,6 +99,7 @@ class Sam3Engine:
             for i in range(len(images))
         ]
 
+    @named_faults
     @torch.inference_mode()
     def encode_text(self, texts: Sequence[str]) -> list[Sam3Text]:
         """Encode phrases in one forward; what exceeds the model's context (32 tokens) is left out."""
@@ -97,10 +107,10 @@ class Sam3Engine:
             list(texts), padding="max_length", max_length=self._context, truncation=True, return_tensors="pt"
         ).to(self._model.device)
         features = self._model.get_text_features(tokens["input_ids"], attention_mask=tokens["attention_mask"])
-        return [
-            Sam3Text(features.pooler_output[i : i + 1], tokens["attention_mask"][i : i + 1]) for i in range(len(texts))
-        ]
+        lengths = tokens["attention_mask"].sum(1).tolist()
+        return [Sam3Text(row[:length].clone()) for row, length in zip(features.pooler_output, lengths, strict=True)]
 
+    @named_faults
     @torch.inference_mode()
     def ground(self, queries: Sequence[Sam3Query]) -> list[Grounding]:
         """Find the instances of each query in one forward; images and texts may repeat and mix freely.
@@ -135,11 +145,10 @@ class Sam3Engine:
 
     def _prompts(self, queries: Sequence[Sam3Query]) -> _Prompts:
         """Text tokens, then those of the exemplars and the CLS token; shorter prompts are padded at the end."""
-        texts = [query.text for query in queries]
-        pairs = list(zip(texts, self._geometry(queries), strict=True))
-        tokens = [torch.cat([text.tokens[0], geometry[0]]) for text, geometry in pairs]
-        mask = [F.pad(text.mask[0], (0, geometry.shape[1]), value=1) for text, geometry in pairs]
-        return _Prompts(pad_sequence(tokens, batch_first=True), pad_sequence(mask, batch_first=True).bool())
+        pairs = zip(queries, self._geometry(queries), strict=True)
+        tokens = [torch.cat([query.text.tokens, geometry[0]]) for query, geometry in pairs]
+        mask = [torch.ones(len(each), dtype=torch.bool, device=each.device) for each in tokens]
+        return _Prompts(pad_sequence(tokens, batch_first=True), pad_sequence(mask, batch_first=True))
 
     def _geometry(self, queries: Sequence[Sam3Query]) -> list[Tensor]:
         """(1, n + 1, C) for each query with n exemplars; those without take their image's CLS token."""

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
+from numpy.typing import NDArray
+
+from service.core.exemplars import on_image
 from service.core.masks import crop_masks
-from service.core.prompts import Options, PromptSet
+from service.core.prompts import Options, Prompt, PromptSet
 from service.core.results import ImageInfo, Instance, ModelInfo, PromptResult, Segmentation
-from service.engine.base import Grounding
-from service.engine.batcher import ModelThread, State, Task
+from service.engine.base import Exemplar, Grounding, Phrase
+from service.engine.batcher import ModelThread, State
 from service.engine.images import ImageLimits, decode
+from service.engine.place import PERSON, Place, Terms
+from service.engine.schedule import Task
 
 
 class Segmenter:
@@ -31,35 +37,48 @@ class Segmenter:
         """Identity of the loaded checkpoint; NotReady before there is one."""
         return self._model.info
 
-    def segment(self, data: bytes, prompt_set: PromptSet, wait_s: float = 0) -> Segmentation:
+    def segment(self, data: bytes, prompt_set: PromptSet, terms: Terms = PERSON) -> Segmentation:
         """Segment the image file `data`; raises the ServiceError that names what is wrong with it or with us.
 
-        `wait_s`: how long to wait for a place in a full queue before QueueFull.
+        A place in the queue comes first, so that no more images are decoded at a time than the queue holds.
         """
         timing: dict[str, float] = {}
-        with _timed(timing, "decode"):
-            image = decode(data, self._limits)
         options = prompt_set.options
-        texts = tuple(prompt.text for prompt in prompt_set.prompts)
-        task = Task(image.rgb, texts, options.threshold, options.max_instances)
-        answer = self._model.submit(task, wait_s).result()
+        with self._model.place(terms) as place:
+            with _timed(timing, "decode"):
+                pixels, info = self._prepared(place, data)
+            phrases = _phrases(prompt_set.prompts, (info.height, info.width))
+            answer = place.run(Task(pixels, phrases, options.threshold, options.max_instances))
         timing |= {
             "queue": answer.queue_ms,
             "encode_image": answer.encode_image_ms,
             "ground": answer.ground_ms,
         }
-        size_hw = (image.rgb.shape[0], image.rgb.shape[1])
         with _timed(timing, "postprocess"):
-            pairs = zip(texts, answer.groundings, strict=True)
-            results = tuple(PromptResult(text, _instances(found, size_hw, options)) for text, found in pairs)
-        info = ImageInfo(width=size_hw[1], height=size_hw[0], exif_orientation=image.exif_orientation)
+            pairs = zip(phrases, answer.groundings, strict=True)
+            results = tuple(PromptResult(phrase.text, _instances(found, info, options)) for phrase, found in pairs)
         return Segmentation(info, self._model.info, results, timing)
 
+    def _prepared(self, place: Place, data: bytes) -> tuple[NDArray[np.uint8], ImageInfo]:
+        """The model's square of the image; the decoded image itself is not kept."""
+        image = decode(data, self._limits)
+        height, width = image.rgb.shape[:2]
+        return place.prepare(image.rgb), ImageInfo(width, height, image.exif_orientation)
 
-def _instances(found: Grounding, size_hw: tuple[int, int], options: Options) -> tuple[Instance, ...]:
-    height, width = size_hw
-    boxes = (found.boxes * (width, height, width, height)).tolist()
-    masks = crop_masks(found.mask_logits, size_hw, options.mask_threshold)
+
+def _phrases(prompts: Sequence[Prompt], size_hw: tuple[int, int]) -> tuple[Phrase, ...]:
+    """The prompts with their boxes in [0, 1] of the image; BadField names a box that lies outside it."""
+    return tuple(Phrase(prompt.text, _exemplars(f"prompts[{i}]", prompt, size_hw)) for i, prompt in enumerate(prompts))
+
+
+def _exemplars(field: str, prompt: Prompt, size_hw: tuple[int, int]) -> tuple[Exemplar, ...]:
+    pairs = zip(on_image(field, prompt.boxes, size_hw), prompt.boxes, strict=True)
+    return tuple(Exemplar(unit_xyxy, positive=bool(box.label)) for unit_xyxy, box in pairs)
+
+
+def _instances(found: Grounding, image: ImageInfo, options: Options) -> tuple[Instance, ...]:
+    boxes = (found.boxes * (image.width, image.height, image.width, image.height)).tolist()
+    masks = crop_masks(found.mask_logits, (image.height, image.width), options.mask_threshold)
     rows = zip(found.scores.tolist(), boxes, masks, strict=True)
     return tuple(Instance(score, (x0, y0, x1, y1), mask) for score, (x0, y0, x1, y1), mask in rows)
 

@@ -1,10 +1,11 @@
-"""Where the weights come from: the hub, a local folder or the package itself → one checkpoint folder."""
+"""Where the weights come from: the hub, a bucket, a local folder or the package itself → one checkpoint folder."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from service.engine.shards import check_shards
 from service.errors import ModelUnavailable
 
 EMBEDDED = Path(__file__).parent.parent / "models" / "embedded"
@@ -50,10 +52,20 @@ OFFICIAL = Layout(
     "a folder with sam3.pt and tokenizer.json, as SAM3_ENGINE: 'sam3' needs it",
 )
 
+LAYOUTS = {"transformers": TRANSFORMERS, "sam3": OFFICIAL}
+"""What each SAM3_ENGINE loads."""
+
+Check = Callable[[Path], None]
+Fetch = Callable[[str, str | None, Check], tuple[Path, str]]
+"""(gs:// URI, the revision it must have, a check that the complete folder must pass) → a local folder, its revision."""
+
 
 @dataclass(frozen=True)
 class Source:
-    """What to load: `model` is `embedded`, a folder or a hub repository; `revision` pins a commit, tag or branch."""
+    """What to load: `model` is `embedded`, a folder, gs://bucket/prefix or a hub repository.
+
+    `revision` pins it: a commit, tag or branch of a repository, else the revision that results carry.
+    """
 
     model: str
     revision: str | None = None
@@ -69,12 +81,17 @@ class Checkpoint:
     revision: str
 
 
-def resolve(source: Source, layout: Layout = TRANSFORMERS) -> Checkpoint:
-    """Return the checkpoint's folder, downloaded when it is on the hub; ModelUnavailable says in one line why not."""
+def resolve(source: Source, fetch: Fetch | None = None, layout: Layout = TRANSFORMERS) -> Checkpoint:
+    """Return the checkpoint's folder, on this machine and complete; ModelUnavailable says in one line why not.
+
+    `fetch` brings a model that is at gs://; without it such a model is refused.
+    """
     if source.model == "embedded":
-        return _local(EMBEDDED, "embedded", layout)
+        return _local(EMBEDDED, source, layout)
+    if source.model.startswith("gs://"):
+        return _from_bucket(source, fetch, layout)
     if _looks_like_path(source.model):
-        return _local(Path(source.model).expanduser(), source.model, layout)
+        return _local(Path(source.model).expanduser(), source, layout)
     return _from_hub(source, layout)
 
 
@@ -93,19 +110,39 @@ def _looks_like_path(model: str) -> bool:
     return model.startswith(("/", "./", "../", "~")) or Path(model).is_dir()
 
 
-def _local(folder: Path, name: str, layout: Layout) -> Checkpoint:
+def _local(folder: Path, source: Source, layout: Layout) -> Checkpoint:
+    name = source.model
     if not folder.is_dir():
         raise ModelUnavailable(
-            f"SAM3_MODEL: {name!r} is not a folder; allowed: embedded, a folder, or org/name on the hub"
+            f"SAM3_MODEL: {name!r} is not a folder; allowed: embedded, a folder, gs://bucket/prefix, "
+            "or org/name on the hub"
         )
     _check_complete(folder, name, layout)
-    return Checkpoint(folder, name, fingerprint(folder, layout))
+    revision = fingerprint(folder, layout)
+    if source.revision not in (None, revision):
+        raise ModelUnavailable(f"SAM3_REVISION: {source.revision!r} is not that of {name!r}, which is {revision!r}")
+    return Checkpoint(folder, name, revision)
+
+
+def _from_bucket(source: Source, fetch: Fetch | None, layout: Layout) -> Checkpoint:
+    if layout is not TRANSFORMERS:
+        raise ModelUnavailable(
+            f"SAM3_MODEL: {source.model!r} is not allowed with SAM3_ENGINE: 'sam3'; "
+            "allowed: a folder or org/name on the hub"
+        )
+    if fetch is None:
+        raise ModelUnavailable(f"SAM3_MODEL: {source.model!r} cannot be read here; fetch it into a folder first")
+    check = partial(_check_complete, name=source.model, layout=layout)
+    folder, revision = fetch(source.model, source.revision, check)
+    return Checkpoint(folder, source.model, revision)
 
 
 def _check_complete(folder: Path, name: str, layout: Layout) -> None:
     missing = [file for file in layout.needed if not any(path.is_file() for path in folder.glob(file))]
     if missing:
         raise ModelUnavailable(f"SAM3_MODEL: {name!r} lacks {', '.join(missing)}; it must be {layout.meaning}")
+    if layout is TRANSFORMERS:
+        check_shards(folder, name)
 
 
 def fingerprint(folder: Path, layout: Layout = TRANSFORMERS, blocks: int = 16, block_bytes: int = 65536) -> str:
@@ -144,7 +181,9 @@ def _hub_message(source: Source, error: Exception) -> str:
     if isinstance(error, GatedRepoError | RepositoryNotFoundError) or _status(error) in (401, 403):
         return _access_message(source, error)
     if isinstance(error, HFValidationError):
-        return f"SAM3_MODEL: {name!r} is not allowed; use embedded, a folder, or org/name on the Hugging Face hub"
+        return (
+            f"SAM3_MODEL: {name!r} is not allowed; use embedded, a folder, gs://bucket/prefix, or org/name on the hub"
+        )
     # Without a cached copy the client reports any outage as a missing local file, and the outage as its cause.
     status = _status(error) or _status(error.__cause__)
     if status:

@@ -29,7 +29,12 @@ def blueprint(segmenter: Segmenter) -> Blueprint:
 
 
 def _answer(state: State, *, good: bool) -> Response:
-    document = {"status": "ok" if good else "unavailable", "phase": state.phase, "reason": state.reason}
+    document = {
+        "status": "ok" if good else "unavailable",
+        "phase": state.phase,
+        "reason": state.reason,
+        "phases_ms": dict(state.phases_ms),
+    }
     answer = Response(json.dumps(document) + "\n", 200 if good else 503, content_type="application/json")
     if not good:
         answer.headers["Retry-After"] = "5"

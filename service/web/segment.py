@@ -9,9 +9,11 @@ from flask import Blueprint, Response, request
 from service.core.documents import segmentation_document
 from service.core.prompts import Limits, PromptSet, parse_form
 from service.core.results import Segmentation
+from service.engine.place import Terms
 from service.engine.segmenter import Segmenter
 from service.errors import BadField, MissingImage, TooLarge, UnsupportedMediaType
 from service.settings import Settings
+from service.web.caller import has_gone
 
 _EXAMPLE = "send a file: curl -F image=@photo.jpg -F prompts=cat"
 _GS_WAY = "upload the image to an input bucket (gs://) with a sidecar, which has no such limit"
@@ -20,18 +22,22 @@ _GS_WAY = "upload the image to an input bucket (gs://) with a sidecar, which has
 def blueprint(settings: Settings, segmenter: Segmenter) -> Blueprint:
     """The direct door."""
     door = Blueprint("segment", __name__)
-    limits = Limits(settings.max_prompts, settings.max_prompt_chars)
+    limits = Limits(settings.max_prompts, settings.max_prompt_chars, settings.max_boxes)
 
     @door.post("/segment")
     def segment() -> Response:
         _check_media_type()
         data = _image()
         prompt_set = parse_form(dict(request.form.lists()), limits)
-        segmentation = segmenter.segment(data, prompt_set)
+        segmentation = segmenter.segment(data, prompt_set, _terms(settings.request_timeout_s))
         _check_count(segmentation, settings.max_total_instances)
         return Response(_body(segmentation, prompt_set, settings.max_response_bytes), content_type="application/json")
 
     return door
+
+
+def _terms(timeout_s: float) -> Terms:
+    return Terms(timeout_s=timeout_s, gone=has_gone(request.environ))
 
 
 def _check_media_type() -> None:

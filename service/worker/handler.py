@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from service.core.events import Ignored, ImageArrived, Notification, Rules, SidecarArrived, classify
 from service.core.naming import gs_uri
 from service.engine.segmenter import Segmenter
 from service.errors import BadEnvelope, CloudUnavailable, NotFound, PreconditionFailed
-from service.gcp.publisher import Publisher
-from service.gcp.storage import ObjectInfo, ObjectStore
 from service.settings import Settings
 from service.worker.job import JobRunner, Outcome
 from service.worker.surroundings import Surroundings, look
+
+if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
+    from service.gcp.publisher import Publisher
+    from service.gcp.storage import ObjectInfo, ObjectStore
 
 _ATTEMPTS = 5
 _MAX_REASON_BYTES = 1024  # https://cloud.google.com/pubsub/quotas#resource_limits: the value of an attribute

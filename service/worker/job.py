@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from service.core.documents import (
     PromptSource,
@@ -20,12 +20,15 @@ from service.core.events import Rules
 from service.core.naming import gs_uri, job_key, output_name
 from service.core.prompts import Limits, Prompt, PromptSet, parse_sidecar
 from service.core.results import Segmentation
+from service.engine.place import Terms
 from service.engine.segmenter import Segmenter
 from service.errors import BadSidecar, NotFound, PreconditionFailed, ServiceError, TooLarge
-from service.gcp.publisher import Publisher
-from service.gcp.storage import ObjectStore
 from service.settings import Settings
 from service.worker.surroundings import JOB_ID, Job, Slot
+
+if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
+    from service.gcp.publisher import Publisher
+    from service.gcp.storage import ObjectStore
 
 Status = Literal[
     "succeeded", "failed", "replayed", "stale", "ignored", "waiting_for_prompts", "waiting_for_image", "dead_lettered"
@@ -55,7 +58,8 @@ class JobRunner:
     ) -> None:
         self._settings = settings
         self._rules = rules
-        self._limits = Limits(settings.max_prompts, settings.max_prompt_chars)
+        self._limits = Limits(settings.max_prompts, settings.max_prompt_chars, settings.max_boxes)
+        self._terms = Terms(urgent=False, wait_s=settings.event_wait_s, timeout_s=settings.event_timeout_s)
         self._store = store
         self._publisher = publisher
         self._segmenter = segmenter
@@ -91,7 +95,7 @@ class JobRunner:
         if size > limit:
             raise TooLarge(f"the object has {size} bytes; at most {limit} are allowed (MAX_OBJECT_BYTES)")
         data = self._store.read(job.bucket, job.image.name, job.image.generation)
-        return self._segmenter.segment(data, prompt_set, wait_s=self._settings.event_wait_s)
+        return self._segmenter.segment(data, prompt_set, self._terms)
 
     def _fail(self, job: Job, error: ServiceError, request: RequestRecord | None) -> Outcome:
         """Write down a fault of the input, once; any other error is raised again."""

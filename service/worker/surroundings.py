@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from service.core.events import OBJECT_FINALIZE, ImageArrived, Notification, Rules, classify
 from service.core.naming import (
@@ -16,7 +17,9 @@ from service.core.naming import (
     sidecar_names,
 )
 from service.errors import NameTooLong
-from service.gcp.storage import ObjectInfo, ObjectStore
+
+if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
+    from service.gcp.storage import ObjectInfo, ObjectStore
 
 # Custom metadata of every document that we write: the job that it answers.
 JOB_ID = "sam3-job-id"

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
@@ -13,7 +16,7 @@ import pytest
 from google.cloud import storage
 
 from service.core.events import Notification
-from service.core.masks import MaskCrop
+from service.core.masks import Mask
 from service.core.results import ImageInfo, Instance, ModelInfo, PromptResult, Segmentation
 from service.errors import NotReady
 from service.gcp.publisher import Publisher
@@ -114,11 +117,11 @@ class StagedSegmenter:
             raise NotReady(self.phase)
         return ModelInfo("staged", "1", "cpu", "float32")
 
-    def segment(self, data: bytes, prompt_set: Any, wait_s: float = 0) -> Segmentation:
+    def segment(self, data: bytes, prompt_set: Any, terms: Any = None) -> Segmentation:
         with self._lock:
             self.calls += 1
         self.before()
-        instance = Instance(0.9, (0.0, 0.0, 1.0, 1.0), MaskCrop(np.ones((1, 1), np.uint8), 0, 0, (10, 10)))
+        instance = Instance(0.9, (0.0, 0.0, 1.0, 1.0), Mask.of(np.ones((1, 1), np.uint8), 0, 0, (10, 10)))
         results = tuple(PromptResult(prompt.text, (instance,)) for prompt in prompt_set.prompts)
         return Segmentation(ImageInfo(10, 10), self.info, results, {"decode": 1.0})
 
@@ -182,3 +185,43 @@ def stage(bench: Bench) -> Callable[..., Stage]:
         return Stage(worker, segmenter, store, publisher)
 
     return stage
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[type[BaseHTTPRequestHandler]], str]]:
+    """Answer HTTP with a handler on a loopback port; returns the address."""
+    with contextlib.ExitStack() as stack:
+
+        def serve(handler: type[BaseHTTPRequestHandler]) -> str:
+            server = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), handler))
+            threading.Thread(target=server.serve_forever).start()
+            stack.callback(server.shutdown)
+            return f"http://127.0.0.1:{server.server_port}"
+
+        yield serve
+    # On a 401 google-auth raises over the open response, whose socket is closed only when it is collected: do so here.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
+@pytest.fixture
+def refusing_url(serve: Callable[[type[BaseHTTPRequestHandler]], str]) -> Callable[[int], str]:
+    """The address of a server that answers every request with this status."""
+
+    def refusing_url(status: int) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def _refuse(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                self.send_response(status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            do_GET = do_POST = do_DELETE = _refuse  # noqa: N815
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        return serve(Handler)
+
+    return refusing_url

@@ -145,6 +145,26 @@ def test_a_photograph_gives_the_same_answer_through_both_doors(deployment: Deplo
     assert document["results"] == deployment.segment(photo, ["cup"])["results"]
 
 
+def test_exemplar_boxes_in_a_sidecar(deployment: Deployment) -> None:
+    """The result shows them as understood; a box that is not on the image is the input's fault."""
+    scene = files("service").joinpath("models/demo/scene.png").read_bytes()
+    shown, outside = [472, 275, 699, 521], [960, 0, 999, 9]
+    for name, box in (("good", shown), ("outside", outside)):
+        deployment.upload(f"boxes/{name}.prompts.json", json.dumps(["frog", {"boxes": [box]}]))
+        deployment.upload_image(f"boxes/{name}.png", scene)
+    deployment.settle("boxes/", {"boxes/good.png.json", "boxes/outside.png.error.json"})
+    document = deployment.output("boxes/good.png.json")
+    exemplar = {"text": "visual", "boxes": [[472.0, 275.0, 699.0, 521.0]], "box_labels": [1]}
+    assert document["request"]["prompts"] == [{"text": "frog"}, exemplar]
+    assert [result["label"] for result in document["results"]] == ["frog", "visual"]
+    assert len(document["results"][1]["boxes"]) == 2
+    error = deployment.output("boxes/outside.png.error.json")
+    assert error["error"]["code"] == "bad_field"
+    assert error["error"]["detail"].startswith("prompts[1].boxes[0]: [960.0, 0.0, 999.0, 9.0] is not allowed")
+    assert error["request"]["prompts"][1]["boxes"] == [[960.0, 0.0, 999.0, 9.0]]
+    check_messages(deployment.bench.results.about("boxes/outside.png"), "failed")
+
+
 ODD_NAMES = (
     "odd/with space.png",
     "odd/a#b.png",

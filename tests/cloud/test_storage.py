@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import gc
-import threading
-import warnings
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -25,34 +21,15 @@ def store(bench: Any) -> ObjectStore:
 
 
 @pytest.fixture
-def refusing() -> Iterator[Callable[[int], ObjectStore]]:
+def refusing(refusing_url: Callable[[int], str]) -> Iterator[Callable[[int], ObjectStore]]:
     """A store whose server answers every request with this status."""
     with contextlib.ExitStack() as stack:
 
         def refusing(status: int) -> ObjectStore:
-            class Handler(BaseHTTPRequestHandler):
-                def _refuse(self) -> None:
-                    self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                    self.send_response(status)
-                    self.send_header("Content-Length", "0")
-                    self.end_headers()
-
-                do_GET = do_POST = do_DELETE = _refuse  # noqa: N815
-
-                def log_message(self, *_: object) -> None:
-                    pass
-
-            server = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
-            threading.Thread(target=server.serve_forever).start()
-            stack.callback(server.shutdown)
-            store = ObjectStore(clients.storage_client(f"http://127.0.0.1:{server.server_port}", "p"))
+            store = ObjectStore(clients.storage_client(refusing_url(status), "p"))
             return stack.enter_context(contextlib.closing(store))
 
         yield refusing
-    # On a 401 google-auth raises over the open response, whose socket is closed only when it is collected: do so here.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 def test_stat_and_list_agree(store: ObjectStore) -> None:
@@ -95,7 +72,7 @@ def test_a_newer_generation_is_not_deleted(refusing: Callable[[int], ObjectStore
     assert not refusing(412).delete(OUT, "a", 1)
 
 
-@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # see `refusing`
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # see `serve`
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_broken_grant_is_trouble_and_no_fault_of_the_input(
     refusing: Callable[[int], ObjectStore], status: int

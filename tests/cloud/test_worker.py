@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from service.errors import BadEnvelope, CloudUnavailable, NotReady, QueueFull, UnreadableImage
+from service.errors import BadEnvelope, BadField, CloudUnavailable, NotReady, QueueFull, UnreadableImage
 
 PROMPTS = '["cat", "dog"]'
 
@@ -226,6 +226,7 @@ def test_an_image_without_a_suffix(bench: Any, stage: Any) -> None:
         ('{"prompts": ["cat"], "output": "gs://x/y.json"}', "bad_sidecar"),
         ("[" + '"cat",' * 20 + '"cat"' + "]", "bad_sidecar"),
         ('["' + "x" * 600 + '"]', "bad_sidecar"),
+        ('[{"text": "cat", "boxes": [[4, 4, 2, 9]]}]', "bad_sidecar"),
     ],
 )
 def test_a_sidecar_at_fault(bench: Any, stage: Any, sidecar: str, code: str) -> None:
@@ -306,6 +307,24 @@ def test_an_image_at_fault_is_tried_again_when_the_limits_have_changed(bench: An
     assert stage(MAX_OBJECT_BYTES="1024").handle(image) == ["failed"]
     assert stage().handle(image) == ["succeeded"]
     assert bench.output("limits/a.jpg.error.json") is None
+
+
+def test_a_field_that_only_the_image_shows_to_be_bad_is_the_inputs_fault(bench: Any, stage: Any) -> None:
+    """An exemplar box is found to lie outside when the image has been decoded."""
+    s = stage()
+    bench.upload("field/a.prompts.json", '[{"text": "cat", "boxes": [[0, 0, 9, 9]]}]')
+    image = bench.upload("field/a.jpg", b"image", "image/jpeg")
+
+    def fail() -> None:
+        raise BadField("prompts[0].boxes[0]", [0.0, 0.0, 9.0, 9.0], "it lies outside the image")
+
+    s.segmenter.before = fail
+    assert [s.handle(image), s.handle(image)] == [["failed"], ["replayed"]]
+    assert bench.output("field/a.jpg.error.json")["error"] == {
+        "code": "bad_field",
+        "detail": "prompts[0].boxes[0]: [0.0, 0.0, 9.0, 9.0] is not allowed; it lies outside the image",
+        "retryable": False,
+    }
 
 
 @pytest.mark.parametrize("error", [NotReady("loading"), QueueFull("full"), CloudUnavailable("down")])

@@ -16,13 +16,14 @@ from service.core.documents import (
     segmentation_document,
     summary,
 )
-from service.core.masks import MaskCrop
+from service.core.exemplars import ExemplarBox
+from service.core.masks import Mask
 from service.core.prompts import Options, Prompt, PromptSet
 from service.core.results import ImageInfo, Instance, ModelInfo, PromptResult, Segmentation
 from service.errors import NotAnImage
 
-SQUARE = MaskCrop(np.ones((2, 2), np.uint8), top=1, left=2, size_hw=(4, 6))
-EMPTY = MaskCrop(np.zeros((0, 0), np.uint8), top=0, left=0, size_hw=(4, 6))
+SQUARE = Mask.of(np.ones((2, 2), np.uint8), top=1, left=2, size_hw=(4, 6))
+EMPTY = Mask.of(np.zeros((0, 0), np.uint8), top=0, left=0, size_hw=(4, 6))
 FOUND = Segmentation(
     image=ImageInfo(width=6, height=4, exif_orientation=6),
     model=ModelInfo("facebook/sam3", "abc123", "cuda", "bfloat16"),
@@ -135,6 +136,22 @@ def test_the_summary_of_a_result_counts_per_label() -> None:
         "metadata": {"order": 7},
         "ms": 812.3,
     }
+
+
+def test_prompts_of_one_label_are_counted_together() -> None:
+    """Prompts made of exemplars alone all have the label "visual"."""
+    twice = Segmentation(FOUND.image, FOUND.model, (*FOUND.results, FOUND.results[0]), {})
+    document = result_document(twice, REQUEST, SOURCE, "f" * 64, CREATED)
+    assert summary(document, None)["counts"] == {"mug cup": 4, "plate": 0}
+
+
+def test_the_request_of_a_result_shows_the_exemplars() -> None:
+    boxes = (ExemplarBox((1.0, 2.0, 3.5, 4.0)), ExemplarBox((0.0, 0.0, 9.0, 9.0), 0))
+    request = RequestRecord(PromptSet((Prompt("mug cup", boxes), Prompt("plate"))), REQUEST.source)
+    assert result_document(FOUND, request, SOURCE, "f" * 64, CREATED)["request"]["prompts"] == [
+        {"text": "mug cup", "boxes": [[1.0, 2.0, 3.5, 4.0], [0.0, 0.0, 9.0, 9.0]], "box_labels": [1, 0]},
+        {"text": "plate"},
+    ]
 
 
 def test_the_summary_of_a_stored_result_is_that_of_a_new_one() -> None:

@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from service.core.masks import MaskCrop, crop_masks, paste, rings, rle
+from service.core.masks import Mask, crop_masks, paste, rings, rle
 
 # Without fused multiply-add torch itself rounds otherwise; every machine that Cloud Run offers has it.
 FUSED = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
@@ -177,34 +177,37 @@ def test_an_object_that_falls_between_the_pixels_of_a_small_frame_is_empty() -> 
     assert mask.pixels.shape == (0, 0)
 
 
-def test_memory_grows_with_the_objects_and_not_with_the_frames() -> None:
+@pytest.mark.parametrize(("side", "most_bytes"), [(20, 20e6), (280, 150e6)], ids=["small objects", "whole frames"])
+def test_memory_is_that_of_one_object_however_many_there_are(side: int, most_bytes: float) -> None:
     logits = np.full((50, 288, 288), -5, np.float32)
-    logits[:, 100:120, 100:120] = 5
+    logits[:, 4 : 4 + side, 4 : 4 + side] = 5
     tracemalloc.start()
-    crop_masks(logits, (3000, 4000))
-    _, peak_bytes = tracemalloc.get_traced_memory()
+    masks = crop_masks(logits, (3000, 4000))
+    kept_bytes, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak_bytes < 20e6  # fifty frames of bytes would be 600e6
+    assert peak_bytes < most_bytes  # fifty frames of bytes would be 600e6
+    assert kept_bytes < 50 * 40_000
+    assert all(mask.counts.size > 1 for mask in masks)
 
 
 @st.composite
-def crops(draw: st.DrawFn) -> MaskCrop:
+def crops(draw: st.DrawFn) -> Mask:
     """Any mask: noise, solid, empty; anywhere in its frame, also over the whole of it."""
     height, width = draw(st.integers(1, 40)), draw(st.integers(1, 40))
     top, left = draw(st.integers(0, height - 1)), draw(st.integers(0, width - 1))
     shape = draw(st.integers(1, height - top)), draw(st.integers(1, width - left))
     random = np.random.default_rng(draw(SEEDS))
     pixels = (random.random(shape) < draw(st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0]))).astype(np.uint8)
-    return MaskCrop(pixels, top, left, (height, width))
+    return Mask.of(pixels, top, left, (height, width))
 
 
 @settings(max_examples=300, deadline=None)
 @given(crops())
-@example(MaskCrop(np.zeros((0, 0), np.uint8), 0, 0, (3, 4)))
-@example(MaskCrop(np.ones((3, 4), np.uint8), 0, 0, (3, 4)))
-@example(MaskCrop(np.ones((3, 1), np.uint8), 0, 3, (3, 4)))
-@example(MaskCrop(np.ones((1, 1), np.uint8), 0, 0, (1, 1)))
-def test_rle_is_that_of_the_full_frame_and_decodes_to_it(mask: MaskCrop) -> None:
+@example(Mask.of(np.zeros((0, 0), np.uint8), 0, 0, (3, 4)))
+@example(Mask.of(np.ones((3, 4), np.uint8), 0, 0, (3, 4)))
+@example(Mask.of(np.ones((3, 1), np.uint8), 0, 3, (3, 4)))
+@example(Mask.of(np.ones((1, 1), np.uint8), 0, 0, (1, 1)))
+def test_rle_is_that_of_the_full_frame_and_decodes_to_it(mask: Mask) -> None:
     frame = paste(mask)
     expected: dict[str, Any] = pycocotools.mask.encode(np.asfortranarray(frame.astype(np.uint8)))
     assert rle(mask) == {"size": list(frame.shape), "counts": expected["counts"].decode()}
@@ -213,7 +216,16 @@ def test_rle_is_that_of_the_full_frame_and_decodes_to_it(mask: MaskCrop) -> None
 
 @settings(max_examples=300, deadline=None)
 @given(crops())
-def test_rings_are_those_of_the_full_frame_in_the_same_order(mask: MaskCrop) -> None:
+def test_pixels_come_back_from_the_run_lengths(mask: Mask) -> None:
+    again = Mask.of(mask.pixels, mask.top, mask.left, mask.size_hw)
+    assert mask.pixels.shape == again.pixels.shape == mask.crop_hw
+    np.testing.assert_array_equal(again.counts, mask.counts)
+    assert int(mask.counts.sum()) == mask.size_hw[0] * mask.size_hw[1]
+
+
+@settings(max_examples=300, deadline=None)
+@given(crops())
+def test_rings_are_those_of_the_full_frame_in_the_same_order(mask: Mask) -> None:
     frame = paste(mask).astype(np.uint8)
     found, _ = cv2.findContours(frame, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     assert rings(mask) == [ring.reshape(-1, 2).tolist() for ring in found]
@@ -221,6 +233,6 @@ def test_rings_are_those_of_the_full_frame_in_the_same_order(mask: MaskCrop) -> 
 
 def test_literal_rle_and_rings_of_two_squares() -> None:
     pixels = np.array([[1, 1, 0, 0], [1, 1, 0, 1]], np.uint8)
-    mask = MaskCrop(pixels, top=2, left=1, size_hw=(5, 6))
+    mask = Mask.of(pixels, top=2, left=1, size_hw=(5, 6))
     assert rle(mask) == {"size": [5, 6], "counts": "72306OM"}
     assert rings(mask) == [[[4, 3]], [[1, 2], [1, 3], [2, 3], [2, 2]]]

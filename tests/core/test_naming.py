@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.core.exemplars import ExemplarBox
 from service.core.naming import (
     MAX_NAME_BYTES,
     error_name,
@@ -180,6 +181,9 @@ def test_everything_that_changes_the_result_changes_the_job_key() -> None:
         key(generation=1700000000000002),
         key(prompt_set=replace(MUG, prompts=MUG.prompts[:1])),
         key(prompt_set=replace(MUG, prompts=MUG.prompts[::-1])),
+        key(prompt_set=replace(MUG, prompts=(Prompt("mug", (ExemplarBox((1, 2, 3, 4)),)), *MUG.prompts[1:]))),
+        key(prompt_set=replace(MUG, prompts=(Prompt("mug", (ExemplarBox((1, 2, 3, 5)),)), *MUG.prompts[1:]))),
+        key(prompt_set=replace(MUG, prompts=(Prompt("mug", (ExemplarBox((1, 2, 3, 4), 0),)), *MUG.prompts[1:]))),
         key(prompt_set=replace(MUG, options=Options(threshold=0.5))),
         key(prompt_set=replace(MUG, options=Options(threshold=0.4, mask_threshold=0.4))),
         key(prompt_set=replace(MUG, options=Options(threshold=0.4, max_instances=1))),

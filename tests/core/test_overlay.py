@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.core.masks import MaskCrop
+from service.core.masks import Mask
 from service.core.overlay import PALETTE, draw_overlay
 from service.core.results import Instance, PromptResult
 
@@ -16,15 +16,15 @@ def grey(height: int, width: int) -> Picture:
     return np.full((height, width, 3), 128, np.uint8)
 
 
-def square(top: int, left: int, side: int, size_hw: tuple[int, int]) -> MaskCrop:
-    return MaskCrop(np.ones((side, side), np.uint8), top, left, size_hw)
+def square(top: int, left: int, side: int, size_hw: tuple[int, int]) -> Mask:
+    return Mask.of(np.ones((side, side), np.uint8), top, left, size_hw)
 
 
-def empty(size_hw: tuple[int, int]) -> MaskCrop:
-    return MaskCrop(np.zeros((0, 0), np.uint8), 0, 0, size_hw)
+def empty(size_hw: tuple[int, int]) -> Mask:
+    return Mask.of(np.zeros((0, 0), np.uint8), 0, 0, size_hw)
 
 
-def one(mask: MaskCrop, box_xyxy: Box, label: str = "cat") -> list[PromptResult]:
+def one(mask: Mask, box_xyxy: Box, label: str = "cat") -> list[PromptResult]:
     return [PromptResult(label, (Instance(0.875, box_xyxy, mask),))]
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -12,15 +14,26 @@ import pytest
 from numpy.typing import NDArray
 
 from service.core.results import ModelInfo
-from service.engine.base import Grounding, Query
-from service.engine.batcher import ModelThread, Task
-from service.errors import ModelUnavailable, NotReady, QueueFull
+from service.engine.base import Grounding, Phrase, Query
+from service.engine.batcher import BatchPolicy, ModelThread
+from service.engine.place import PERSON, Terms
+from service.engine.schedule import Answer, Task
+from service.errors import (
+    CallerGone,
+    DeadlineExceeded,
+    EngineBroken,
+    ModelUnavailable,
+    NotReady,
+    OutOfMemory,
+    QueueFull,
+)
 
 PIXEL = np.zeros((1, 1, 3), np.uint8)
+EVENT = Terms(urgent=False)
 
 
 @dataclass(frozen=True)
-class Phrase:
+class Text:
     text: str
     nbytes: int = 100
 
@@ -28,12 +41,15 @@ class Phrase:
 class ScriptedEngine:
     """Answers each phrase with one instance whose score is the phrase's number; `gate` holds it back."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, room: int = 1000) -> None:
         self.gate = threading.Event()
         self.gate.set()
         self.busy = threading.Event()
         self.threads: set[str] = set()
-        self.batches: list[int] = []
+        self.images: list[int] = []
+        self.texts: list[list[str]] = []
+        self.batches: list[list[str]] = []
+        self._room = room
 
     @property
     def info(self) -> ModelInfo:
@@ -44,28 +60,31 @@ class ScriptedEngine:
 
     def encode_image(self, images: Sequence[NDArray[np.uint8]]) -> list[str]:
         self.threads.add(threading.current_thread().name)
+        self.images.append(len(images))
         self.busy.set()
         assert self.gate.wait(30)
         return ["image" for _ in images]
 
-    def encode_text(self, texts: Sequence[str]) -> list[Phrase]:
-        return [Phrase(text) for text in texts]
+    def encode_text(self, texts: Sequence[str]) -> list[Text]:
+        self.texts.append(list(texts))
+        return [Text(text) for text in texts]
 
-    def ground(self, queries: Sequence[Query[str, Phrase]]) -> list[Grounding]:
-        self.batches.append(len(queries))
-        if any(query.text.text == "boom" for query in queries):
-            raise RuntimeError("the kernel broke")
+    def ground(self, queries: Sequence[Query[str, Text]]) -> list[Grounding]:
+        self.batches.append([query.text.text for query in queries])
+        if len(queries) > self._room:
+            raise OutOfMemory(f"{len(queries)} do not fit")
+        for query in queries:
+            if query.text.text == "boom":
+                raise RuntimeError("the kernel broke")
+            if query.text.text == "lost":
+                raise EngineBroken("the device does not answer any more")
         scores = [np.array([float(query.text.text)], np.float32) for query in queries]
         return [Grounding(score, np.zeros((1, 4), np.float32), np.zeros((1, 2, 2), np.float32)) for score in scores]
 
 
-def task(*texts: str) -> Task:
-    return Task(PIXEL, texts, threshold=0.5, limit=10)
-
-
 @contextmanager
-def running(engine: ScriptedEngine, queue_size: int = 4, prompt_batch: int = 4) -> Iterator[ModelThread]:
-    model = ModelThread(lambda report: engine, queue_size=queue_size, prompt_batch=prompt_batch)
+def running(engine: ScriptedEngine, **policy: int) -> Iterator[ModelThread]:
+    model = ModelThread(lambda report: engine, BatchPolicy(**{"queue_size": 8, **policy}))
     model.start().result(10)
     try:
         yield model
@@ -74,62 +93,260 @@ def running(engine: ScriptedEngine, queue_size: int = 4, prompt_batch: int = 4) 
         model.close()
 
 
+def ask(model: ModelThread, *texts: str, terms: Terms = PERSON) -> Answer:
+    with model.place(terms) as place:
+        return place.run(Task(place.prepare(PIXEL), tuple(map(Phrase, texts)), threshold=0.5, limit=10))
+
+
+def scores(answer: Answer) -> list[float]:
+    return [round(float(grounding.scores[0]), 1) for grounding in answer.groundings]
+
+
+@contextmanager
+def callers(count: int = 20) -> Iterator[Callable[..., Future[Answer]]]:
+    with ThreadPoolExecutor(count) as threads:
+        yield lambda model, *texts, **options: threads.submit(ask, model, *texts, **options)
+
+
+def held(engine: ScriptedEngine, model: ModelThread, start: Callable[..., Future[Answer]]) -> Future[Answer]:
+    """A request that keeps the model busy until the gate opens."""
+    engine.gate.clear()
+    engine.busy.clear()
+    first = start(model, "0.9")
+    assert engine.busy.wait(10)
+    return first
+
+
+def settle(model: ModelThread, waiting: int) -> None:
+    """Until so many requests wait for the model or run."""
+    until = time.monotonic() + 10
+    while model.waiting != waiting:
+        assert time.monotonic() < until, model.waiting
+        time.sleep(0.01)
+
+
 def test_answers_in_the_order_of_the_phrases_in_bounded_batches() -> None:
     engine = ScriptedEngine()
     with running(engine, prompt_batch=2) as model:
-        answer = model.submit(task("0.5", "0.4", "0.3", "0.2", "0.1")).result(10)
-    assert [round(float(g.scores[0]), 1) for g in answer.groundings] == [0.5, 0.4, 0.3, 0.2, 0.1]
-    assert engine.batches == [2, 2, 1]
+        assert scores(ask(model, "0.5", "0.4", "0.3", "0.2", "0.1")) == [0.5, 0.4, 0.3, 0.2, 0.1]
+    assert [len(batch) for batch in engine.batches] == [2, 2, 1]
 
 
 def test_one_thread_runs_everything() -> None:
     engine = ScriptedEngine()
-    with running(engine, queue_size=32) as model:
-        for future in [model.submit(task("0.1")) for _ in range(20)]:
+    with running(engine, queue_size=32) as model, callers() as start:
+        for future in [start(model, "0.1") for _ in range(20)]:
             future.result(10)
     assert len(engine.threads) == 1
 
 
-def test_a_full_queue_refuses_at_once_and_takes_work_again_afterwards() -> None:
+def test_requests_that_wait_share_forwards() -> None:
     engine = ScriptedEngine()
-    with running(engine, queue_size=2) as model:
-        engine.gate.clear()
-        accepted = [model.submit(task("0.1")) for _ in range(2)]
+    with running(engine, image_batch=4, prompt_batch=8) as model, callers() as start:
+        first = held(engine, model, start)
+        others = [start(model, "0.1", "0.2") for _ in range(4)]
+        settle(model, 5)
+        engine.gate.set()
+        assert [scores(future.result(10)) for future in others] == [[0.1, 0.2]] * 4
+        first.result(10)
+    assert engine.images == [1, 4]
+    assert sorted(map(len, engine.batches)) == [1, 8]
+
+
+def test_an_idle_model_waits_for_a_request_that_is_being_decoded() -> None:
+    engine = ScriptedEngine()
+    with running(engine, image_batch=4, join_ms=30_000) as model, callers() as start, model.place() as slow:
+        quick = start(model, "0.1")
+        settle(model, 1)
+        assert not quick.done()
+        slow.run(Task(slow.prepare(PIXEL), (Phrase("0.2"),), 0.5, 10))
+        quick.result(10)
+    assert engine.images == [2]
+
+
+def test_a_request_that_fails_to_decode_is_not_waited_for() -> None:
+    engine = ScriptedEngine()
+    with running(engine, image_batch=4, join_ms=30_000) as model:
+        with pytest.raises(ValueError, match="no image"), model.place():
+            raise ValueError("no image")
+        assert scores(ask(model, "0.1")) == [0.1]
+
+
+def test_people_go_ahead_of_events_that_came_before_them() -> None:
+    engine = ScriptedEngine()
+    with running(engine) as model, callers() as start:
+        first = held(engine, model, start)
+        events = [start(model, "0.1", terms=EVENT) for _ in range(3)]
+        settle(model, 4)
+        person = start(model, "0.7")
+        settle(model, 5)
+        engine.gate.set()
+        for future in (first, person, *events):
+            future.result(10)
+    order = [text for batch in engine.batches for text in batch]
+    assert order.index("0.7") <= 1
+
+
+def test_events_leave_people_their_places() -> None:
+    engine = ScriptedEngine()
+    with running(engine, queue_size=2) as model, callers() as start:
+        first = held(engine, model, start)
+        events = [start(model, "0.1", terms=EVENT) for _ in range(2)]
+        settle(model, 3)
         with pytest.raises(QueueFull):
-            model.submit(task("0.1"))
+            ask(model, "0.1", terms=EVENT)
+        person = start(model, "0.7")
+        settle(model, 4)
+        engine.gate.set()
+        for future in (first, person, *events):
+            assert future.result(10)
+
+
+def test_a_full_queue_refuses_before_decoding_and_takes_work_again_afterwards() -> None:
+    engine = ScriptedEngine()
+    with running(engine, queue_size=2) as model, callers() as start:
+        accepted = [held(engine, model, start), start(model, "0.1")]
+        settle(model, 2)
+        with pytest.raises(QueueFull), model.place():
+            pytest.fail("it got a place")
         engine.gate.set()
         for future in accepted:
             future.result(10)
-        assert model.submit(task("0.2")).result(10).groundings
+        assert ask(model, "0.2").groundings
 
 
-def test_a_failing_task_fails_alone() -> None:
-    with running(ScriptedEngine()) as model:
+def test_a_caller_that_left_costs_nothing_more() -> None:
+    engine = ScriptedEngine()
+    with running(engine) as model, callers() as start:
+        first = held(engine, model, start)
+        with pytest.raises(CallerGone):
+            ask(model, "0.4", terms=Terms(gone=lambda: True))
+        engine.gate.set()
+        first.result(10)
+        ask(model, "0.2")
+    assert ["0.4"] not in engine.batches
+    assert all("0.4" not in batch for batch in engine.batches)
+
+
+def test_a_caller_that_leaves_in_the_middle_costs_no_further_forward() -> None:
+    engine = ScriptedEngine()
+    with running(engine, prompt_batch=1) as model, callers() as start:
+        engine.gate.clear()
+        with pytest.raises(CallerGone):
+            ask(model, "0.4", "0.5", terms=Terms(gone=engine.busy.is_set))
+        engine.gate.set()
+        start(model, "0.2").result(10)
+    assert engine.batches == [["0.2"]]
+
+
+def test_work_past_its_deadline_is_dropped() -> None:
+    engine = ScriptedEngine()
+    with running(engine) as model, callers() as start:
+        first = held(engine, model, start)
+        with pytest.raises(DeadlineExceeded, match=r"0\.1 s"):
+            ask(model, "0.4", terms=Terms(timeout_s=0.1))
+        engine.gate.set()
+        first.result(10)
+        ask(model, "0.2")
+    assert all("0.4" not in batch for batch in engine.batches)
+
+
+def test_a_failing_request_fails_alone_in_a_shared_forward() -> None:
+    engine = ScriptedEngine()
+    with running(engine, image_batch=4, prompt_batch=8) as model, callers() as start:
+        first = held(engine, model, start)
+        bad, good = start(model, "0.1", "boom", "0.2"), start(model, "0.3", "0.4")
+        settle(model, 3)
+        engine.gate.set()
         with pytest.raises(RuntimeError, match="the kernel broke"):
-            model.submit(task("boom")).result(10)
-        assert model.submit(task("0.1")).result(10).groundings
+            bad.result(10)
+        assert scores(good.result(10)) == [0.3, 0.4]
+        first.result(10)
+        assert ask(model, "0.1").groundings
+
+
+def test_out_of_memory_halves_the_batch_and_keeps_it_small() -> None:
+    engine = ScriptedEngine(room=3)
+    with running(engine, prompt_batch=8) as model:
+        texts = [f"0.{n}" for n in range(1, 9)]
+        assert scores(ask(model, *texts)) == [float(text) for text in texts]
+        first = [len(batch) for batch in engine.batches]
+        engine.batches.clear()
+        ask(model, *texts)
+    assert first == [8, 4, 2, 2, 4, 2, 2]
+    assert [len(batch) for batch in engine.batches] == [2, 2, 2, 2]
+
+
+def test_what_does_not_fit_alone_is_refused_with_a_retry() -> None:
+    with running(ScriptedEngine(room=0)) as model, pytest.raises(OutOfMemory) as caught:
+        ask(model, "0.1")
+    assert (caught.value.status, caught.value.retryable) == (503, True)
+
+
+def test_a_broken_engine_fails_what_waits_and_ends_the_thread_with_its_error() -> None:
+    engine = ScriptedEngine()
+    with running(engine) as model, callers() as start:
+        engine.gate.clear()
+        waiting = [start(model, "lost"), start(model, "0.1")]
+        settle(model, 2)
+        engine.gate.set()
+        for future in waiting:
+            with pytest.raises(EngineBroken) as caught:
+                future.result(10)
+            assert caught.value.retryable
+        assert isinstance(model.ended.exception(10), EngineBroken)
+        assert model.state.phase == "failed"
+        with pytest.raises(NotReady):
+            ask(model, "0.1")
+
+
+def test_texts_are_encoded_once_and_the_least_recently_used_leave() -> None:
+    engine = ScriptedEngine()
+    with running(engine, text_cache_bytes=250) as model:  # room for two
+        ask(model, "0.1", "0.2", "0.1")
+        ask(model, "0.2", "0.1")
+        ask(model, "0.3")
+        ask(model, "0.1")
+        ask(model, "0.2")
+    assert engine.texts == [["0.1", "0.2"], ["0.3"], ["0.2"]]
+
+
+def test_without_a_cache_texts_are_encoded_each_time() -> None:
+    engine = ScriptedEngine()
+    with running(engine, text_cache_bytes=0) as model:
+        ask(model, "0.1", "0.1")
+        ask(model, "0.1")
+    assert engine.texts == [["0.1"], ["0.1"]]
 
 
 def test_closing_finishes_what_was_accepted() -> None:
     engine = ScriptedEngine()
-    with running(engine) as model:
-        engine.gate.clear()
-        futures = [model.submit(task("0.1")) for _ in range(3)]
-        assert engine.busy.wait(10)
-    assert all(future.result(0).groundings for future in futures)
-    assert model.state.phase == "closed"
+    with callers() as start, running(engine) as model:
+        futures = [held(engine, model, start), start(model, "0.1"), start(model, "0.2")]
+        settle(model, 3)
+        closing = threading.Thread(target=model.close)
+        closing.start()
+        while not model._closing:
+            time.sleep(0.01)
+        with pytest.raises(NotReady):
+            ask(model, "0.3")
+        engine.gate.set()
+        closing.join(10)
+        assert all(future.result(0.1).groundings for future in futures)
+        assert model.state.phase == "closed"
+        assert model.ended.exception(1) is None
 
 
 def test_nothing_is_accepted_before_the_model_is_ready_or_after_the_end() -> None:
-    model = ModelThread(lambda report: ScriptedEngine(), queue_size=1, prompt_batch=1)
+    model = ModelThread(lambda report: ScriptedEngine())
     with pytest.raises(NotReady, match="starting"):
-        model.submit(task("0.1"))
+        ask(model, "0.1")
     with pytest.raises(NotReady):
         _ = model.info
     model.start().result(10)
     model.close()
     with pytest.raises(NotReady, match="closed"):
-        model.submit(task("0.1"))
+        ask(model, "0.1")
 
 
 def test_a_failed_load_keeps_its_reason() -> None:
@@ -137,10 +354,11 @@ def test_a_failed_load_keeps_its_reason() -> None:
         report("loading")
         raise ModelUnavailable("SAM3_MODEL: no weights")
 
-    model = ModelThread(load, queue_size=1, prompt_batch=1)
+    model = ModelThread(load)
     with pytest.raises(ModelUnavailable):
         model.start().result(10)
+    assert isinstance(model.ended.exception(10), ModelUnavailable)
     assert (model.state.phase, model.state.reason) == ("failed", "SAM3_MODEL: no weights")
     with pytest.raises(NotReady, match="no weights"):
-        model.submit(task("0.1"))
+        ask(model, "0.1")
     model.close()

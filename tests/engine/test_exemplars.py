@@ -11,7 +11,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from service.engine import pretrained
 from service.engine.base import Exemplar, Grounding, Query
@@ -65,8 +64,7 @@ def test_equals_the_models_own_forward(scene: Image, text: str) -> None:
     boxes, labels = as_transformers_wants_them(GROUPS)
     theirs = engine._model(
         pixel_values=engine._pixels([engine.prepare(scene)]).expand(count, -1, -1, -1),
-        text_embeds=BaseModelOutputWithPooling(pooler_output=torch.cat([query.text.tokens for query in queries])),
-        attention_mask=torch.cat([query.text.mask for query in queries]),
+        **engine._tokenizer([text] * count, padding="max_length", max_length=32, return_tensors="pt"),
         input_boxes=boxes,
         input_boxes_labels=labels,
     )

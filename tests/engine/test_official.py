@@ -42,12 +42,12 @@ def test_a_folder_without_sam3_pt_is_named(model: str) -> None:
     with pytest.raises(
         ModelUnavailable, match=r"lacks sam3\.pt; it must be a folder with sam3\.pt and tokenizer\.json"
     ):
-        resolve(Source(model), OFFICIAL)
+        resolve(Source(model), layout=OFFICIAL)
 
 
 def test_the_revision_of_a_folder_changes_with_sam3_pt(tmp_path: Path) -> None:
     (tmp_path / "sam3.pt").write_bytes(b"weights")
-    first = resolve(Source(str(tmp_path)), OFFICIAL).revision
+    first = resolve(Source(str(tmp_path)), layout=OFFICIAL).revision
     (tmp_path / "sam3.pt").write_bytes(b"others!")
     assert fingerprint(tmp_path, OFFICIAL) != first
 

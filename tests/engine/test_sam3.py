@@ -9,14 +9,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from service.engine import pretrained, sam3
 from service.engine.base import Grounding, Query
-from service.engine.roi import install_roi_align
 from service.engine.sam3 import Sam3Engine
 from service.engine.weights import EMBEDDED, Checkpoint
-from service.errors import ModelUnavailable
+from service.errors import ModelUnavailable, NotFinite
 
 PHRASES = ["cat", "red circle", "the dogs", "fruit", "qwxz"]
 
@@ -36,13 +34,11 @@ def test_text_only_equals_grounding_beside_a_padded_box(scene: NDArray[np.uint8]
     This is also the proof that our steps are those of `Sam3Model.forward`: same scores, boxes and masks.
     """
     engine = pretrained.load(Checkpoint(EMBEDDED, "embedded", "0"), torch.device("cpu"), torch.float64)
-    install_roi_align()
     asked = queries(engine, scene, threshold=0.0)
     count = len(asked)
     theirs = engine._model(
         pixel_values=engine._pixels([engine.prepare(scene)]).expand(count, -1, -1, -1),
-        text_embeds=BaseModelOutputWithPooling(pooler_output=torch.cat([query.text.tokens for query in asked])),
-        attention_mask=torch.cat([query.text.mask for query in asked]),
+        **engine._tokenizer(PHRASES, padding="max_length", max_length=32, return_tensors="pt"),
         input_boxes=torch.zeros(count, 1, 4, dtype=torch.float64),
         input_boxes_labels=torch.full((count, 1), -10),
     )
@@ -97,9 +93,10 @@ def test_encodes_any_shape_of_image(engine: Sam3Engine) -> None:
 
 
 def test_a_phrase_beyond_the_context_is_cut_not_refused(engine: Sam3Engine) -> None:
-    [long, _short] = engine.encode_text(["cat " * 500, "cat"])
-    assert long.tokens.shape == (1, 32, long.tokens.shape[2])
-    assert int(long.mask.sum()) == 32
+    [long, short] = engine.encode_text(["cat " * 500, "cat"])
+    assert len(long.tokens) == 32
+    assert len(short.tokens) == 3
+    assert short.nbytes == short.tokens.untyped_storage().nbytes()
 
 
 def drop_one(weights: dict[str, torch.Tensor]) -> None:
@@ -151,3 +148,29 @@ def test_half_precision_agrees_with_full(engine: Sam3Engine, scene: NDArray[np.u
     full_scores = [g.scores[:1] for g in engine.ground(queries(engine, scene, threshold=0.0))]
     half_scores = [g.scores[:1] for g in half.ground(queries(half, scene, threshold=0.0))]
     np.testing.assert_allclose(np.concatenate(half_scores), np.concatenate(full_scores), atol=0.15)
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [("dot_product_scoring.query_proj.weight", "scores"), ("mask_decoder.instance_projection.weight", "mask logits")],
+)
+def test_output_that_is_not_finite_is_an_error_not_an_empty_result(
+    scene: NDArray[np.uint8], weight: str, message: str
+) -> None:
+    broken = pretrained.load(Checkpoint(EMBEDDED, "embedded", "0"), torch.device("cpu"), torch.float32)
+    torch.nn.init.constant_(broken._model.get_parameter(weight), float("nan"))
+    with pytest.raises(NotFinite, match=message):
+        broken.ground(queries(broken, scene, threshold=0.0))
+
+
+def test_prompts_that_find_nothing_cost_no_mask_head(engine: Sam3Engine, scene: NDArray[np.uint8]) -> None:
+    calls: list[int] = []
+    hook = engine._model.mask_decoder.register_forward_hook(lambda *call: calls.append(call[-1].pred_masks.shape[0]))
+    try:
+        nothing = engine.ground(queries(engine, scene, threshold=0.9999))
+        some = engine.ground(queries(engine, scene))
+    finally:
+        hook.remove()
+    assert all(not len(found.scores) for found in nothing)
+    assert calls == [sum(bool(len(found.scores)) for found in some)]
+    assert 0 < calls[0] < len(PHRASES)

@@ -11,21 +11,23 @@ import pytest
 import skimage
 from PIL import Image
 
-from service.core.masks import paste, rle
+from service.core.exemplars import VISUAL_TEXT, ExemplarBox
+from service.core.masks import paste
 from service.core.prompts import Options, Prompt, PromptSet
-from service.core.results import Segmentation
-from service.engine.batcher import ModelThread
+from service.core.results import Instance, Segmentation
+from service.engine.batcher import BatchPolicy, ModelThread
 from service.engine.images import ImageLimits
 from service.engine.loading import EngineConfig, load_engine
 from service.engine.segmenter import Segmenter
-from service.errors import NotAnImage
+from service.engine.weights import EMBEDDED
+from service.errors import BadField, NotAnImage
 
 PHOTOS = Path(skimage.__file__).parent / "data"
 
 
 @pytest.fixture(scope="module")
 def segmenter() -> Iterator[Segmenter]:
-    model = ModelThread(partial(load_engine, EngineConfig()), queue_size=32, prompt_batch=4)
+    model = ModelThread(partial(load_engine, EngineConfig()), BatchPolicy(queue_size=32, image_batch=3))
     model.start().result(120)
     yield Segmenter(model, ImageLimits())
     model.close()
@@ -35,8 +37,18 @@ def request(*texts: str, options: Options | None = None) -> PromptSet:
     return PromptSet(tuple(Prompt(text) for text in texts), options or Options())
 
 
-def found(segmentation: Segmentation) -> list[tuple[str, list[tuple[float, str]]]]:
-    return [(r.label, [(round(i.score, 4), rle(i.mask)["counts"]) for i in r.instances]) for r in segmentation.results]
+def assert_same(one: Segmentation, other: Segmentation) -> None:
+    """The same instances: what shares a forward with others may differ in the last bits, and so in single pixels."""
+    assert [(r.label, len(r.instances)) for r in one.results] == [(r.label, len(r.instances)) for r in other.results]
+    for ours, theirs in zip(instances(one), instances(other), strict=True):
+        assert abs(ours.score - theirs.score) < 1e-5
+        np.testing.assert_allclose(ours.box_xyxy, theirs.box_xyxy, atol=1e-5 * max(one.image.width, one.image.height))
+        union = (paste(ours.mask) | paste(theirs.mask)).sum()
+        assert (paste(ours.mask) ^ paste(theirs.mask)).sum() <= 1 + union / 1000
+
+
+def instances(segmentation: Segmentation) -> list[Instance]:
+    return [instance for result in segmentation.results for instance in result.instances]
 
 
 def test_a_real_photograph_goes_through(segmenter: Segmenter) -> None:
@@ -59,10 +71,11 @@ def test_a_real_photograph_goes_through(segmenter: Segmenter) -> None:
 def test_many_threads_get_what_one_gets(segmenter: Segmenter) -> None:
     photos = [(PHOTOS / name).read_bytes() for name in ("chelsea.png", "coffee.png", "rocket.jpg", "coins.png")]
     asked = request("cat", "circle", "cup", "rocket", "fruit", options=Options(threshold=0.01))
-    alone = [found(segmenter.segment(photo, asked)) for photo in photos]
+    alone = [segmenter.segment(photo, asked) for photo in photos]
     with ThreadPoolExecutor(8) as threads:
-        together = list(threads.map(lambda photo: found(segmenter.segment(photo, asked)), photos * 4))
-    assert together == alone * 4
+        together = list(threads.map(lambda photo: segmenter.segment(photo, asked), photos * 4))
+    for ours, theirs in zip(together, alone * 4, strict=True):
+        assert_same(ours, theirs)
 
 
 def test_a_higher_mask_threshold_gives_smaller_masks(segmenter: Segmenter) -> None:
@@ -88,3 +101,39 @@ def test_tiny_and_thin_images_are_answered(segmenter: Segmenter, size: tuple[int
 def test_what_is_no_image_costs_the_model_nothing(segmenter: Segmenter) -> None:
     with pytest.raises(NotAnImage):
         segmenter.segment(b"no image", request("cat"))
+
+
+DEMO = EMBEDDED.parent / "demo" / "scene.png"
+STRAWBERRIES = ((472.0, 275.0, 699.0, 521.0), (737.0, 167.0, 929.0, 441.0))
+"""All there are in the demo scene, beside three frogs and a sunflower."""
+
+
+def by_example(*boxes: ExemplarBox) -> PromptSet:
+    return PromptSet((Prompt(VISUAL_TEXT, boxes),))
+
+
+@pytest.mark.parametrize("shown", STRAWBERRIES)
+def test_an_exemplar_alone_finds_all_that_is_alike(
+    segmenter: Segmenter, shown: tuple[float, float, float, float]
+) -> None:
+    [result] = segmenter.segment(DEMO.read_bytes(), by_example(ExemplarBox(shown))).results
+    assert result.label == "visual"
+    boxes = sorted(instance.box_xyxy for instance in result.instances)
+    np.testing.assert_allclose(boxes, STRAWBERRIES, atol=40)
+
+
+def test_what_of_a_box_lies_outside_the_image_does_not_matter(segmenter: Segmenter) -> None:
+    data = DEMO.read_bytes()
+    inside, beyond = ExemplarBox((700, 100, 960, 640)), ExemplarBox((700, 100, 5000, 9000))
+    options = Options(threshold=0.1)
+    one, other = (segmenter.segment(data, PromptSet(by_example(box).prompts, options)) for box in (inside, beyond))
+    assert_same(one, other)
+    assert one.results[0].instances
+
+
+def test_a_box_outside_the_image_is_the_callers_error(segmenter: Segmenter) -> None:
+    asked = PromptSet((Prompt("cat"), Prompt("fruit", (ExemplarBox((0, 0, 9, 9)), ExemplarBox((960, 0, 970, 9))))))
+    with pytest.raises(BadField) as caught:
+        segmenter.segment(DEMO.read_bytes(), asked)
+    assert caught.value.field == "prompts[1].boxes[1]"
+    assert "960 pixels wide and 640 high" in caught.value.detail

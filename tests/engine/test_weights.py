@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
@@ -176,6 +176,29 @@ def test_an_incomplete_folder_is_refused_before_anything_is_loaded(tmp_path: Pat
     (copy / missing).unlink()
     with pytest.raises(ModelUnavailable, match=r"lacks (config\.json|tokenizer\.json|\*\.safetensors)"):
         resolve(Source(str(copy)))
+
+
+def test_a_folder_is_held_to_the_revision_that_is_asked_for(tmp_path: Path) -> None:
+    assert resolve(Source("embedded", fingerprint(EMBEDDED))).revision == fingerprint(EMBEDDED)
+    with pytest.raises(
+        ModelUnavailable, match=f"SAM3_REVISION: 'v2' is not that of 'embedded', .*{fingerprint(EMBEDDED)}"
+    ):
+        resolve(Source("embedded", "v2"))
+
+
+def test_a_bucket_is_read_by_the_fetch_that_is_handed_in(tmp_path: Path) -> None:
+    asked: list[object] = []
+
+    def fetch(uri: str, revision: str | None, check: Callable[[Path], None]) -> tuple[Path, str]:
+        asked.append((uri, revision))
+        check(EMBEDDED)
+        with pytest.raises(ModelUnavailable, match=r"'gs://bucket/model' lacks config\.json"):
+            check(tmp_path)
+        return EMBEDDED, "abc"
+
+    found = resolve(Source("gs://bucket/model", "abc"), fetch)
+    assert (found.folder, found.id, found.revision) == (EMBEDDED, "gs://bucket/model", "abc")
+    assert asked == [("gs://bucket/model", "abc")]
 
 
 @pytest.mark.parametrize("name", ["", "a/b/c", "facebook sam3", "gs://bucket/model"])

@@ -11,7 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from service.app import create_app
-from service.core.masks import MaskCrop
+from service.core.masks import Mask
 from service.core.results import ImageInfo, Instance, ModelInfo, PromptResult, Segmentation
 from service.engine.batcher import State
 from service.errors import NotReady, QueueFull
@@ -27,10 +27,10 @@ class StagedSegmenter:
         self._instances = instances
         self._error = error
 
-    def segment(self, data: bytes, prompt_set: Any, wait_s: float = 0) -> Segmentation:
+    def segment(self, data: bytes, prompt_set: Any, terms: Any = None) -> Segmentation:
         if self._error:
             raise self._error
-        instance = Instance(0.9, (0.0, 0.0, 1.0, 1.0), MaskCrop(np.ones((1, 1), np.uint8), 0, 0, (10, 10)))
+        instance = Instance(0.9, (0.0, 0.0, 1.0, 1.0), Mask.of(np.ones((1, 1), np.uint8), 0, 0, (10, 10)))
         result = PromptResult("cat", (instance,) * self._instances)
         return Segmentation(ImageInfo(10, 10), self.info, (result,))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import struct
 import zlib
@@ -78,6 +79,34 @@ def test_no_flags_means_no_masks(send: Send, draw: Encode) -> None:
 def test_prompts_are_never_split_on_commas(send: Send, draw: Encode) -> None:
     [result] = send(draw(), "red, square").json()["results"]
     assert result["label"] == "red, square"
+
+
+DEMO = files("service").joinpath("models/demo/scene.png")
+STRAWBERRIES = [[472, 275, 699, 521], [737, 167, 929, 441]]
+
+
+def test_an_exemplar_box_stands_for_all_that_is_alike(send: Send) -> None:
+    alone = json.dumps({"boxes": STRAWBERRIES[:1]})
+    named = json.dumps({"text": "strawberry", "boxes": STRAWBERRIES, "box_labels": [1, 1]})
+    body = send(DEMO.read_bytes(), "frog", alone, named).json()
+    frog, *strawberries = body["results"]
+    assert [frog["label"], *(result["label"] for result in strawberries)] == ["frog", "visual", "strawberry"]
+    for result in strawberries:
+        np.testing.assert_allclose(sorted(result["boxes"]), STRAWBERRIES, atol=40)
+    plain = send(DEMO.read_bytes(), "frog").json()["results"][0]
+    np.testing.assert_allclose(frog["boxes"], plain["boxes"], atol=0.02)
+
+
+def test_boxes_are_pixels_of_the_upright_image(send: Send, encode: Encode) -> None:
+    """The file lies on its side and says so; its box is that of the picture as a person sees it."""
+    upright = Image.open(io.BytesIO(DEMO.read_bytes())).convert("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    lying = encode(upright.transpose(Image.Transpose.ROTATE_90), "PNG", exif=exif)
+    prompt = json.dumps({"boxes": STRAWBERRIES[:1]})
+    turned, plain = (send(data, prompt).json() for data in (lying, DEMO.read_bytes()))
+    assert turned["image"] == {"width": 960, "height": 640, "exif_orientation": 6}
+    assert turned["results"] == plain["results"]
 
 
 def cmyk(encode: Encode) -> bytes:
@@ -160,7 +189,12 @@ def test_a_truncated_jpeg_is_unreadable(send: Send, encode: Encode) -> None:
         (("cat",), {"max_instances": "0"}, "max_instances"),
         (("cat",), {"return_masks": "maybe"}, "return_masks"),
         (("cat",), {"treshold": "0.5"}, "treshold"),
-        (('{"text": "cat", "boxes": [[0, 0, 1, 1]]}',), {}, "prompts[0]"),
+        (('{"text": "cat", "boxes": [[1, 0, 0, 1]]}',), {}, "prompts[0].boxes[0]"),
+        (("cat", '{"boxes": [[0, 0, 1, 1], [0, 0, 1]]}'), {}, "prompts[1].boxes[1]"),
+        (('{"text": "cat", "boxes": [[96, 0, 97, 1]]}',), {}, "prompts[0].boxes[0]"),
+        (('{"text": "cat", "boxes": [[0, 0, 1, 1]], "box_labels": [2]}',), {}, "prompts[0].box_labels[0]"),
+        (('{"text": "cat", "points": [[0, 0]]}',), {}, "prompts[0].points"),
+        ((json.dumps({"text": "cat", "boxes": [[0, 0, 1, 1]] * 17}),), {}, "at most 16"),
     ],
 )
 def test_bad_fields_are_named(

@@ -13,28 +13,33 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from service.core.exemplars import ExemplarBox
+from service.core.prompts import Prompt
+from tools.train_tiny import prompts as samples
 from tools.train_tiny.prompts import PromptMix, sample_prompts
-from tools.train_tiny.scenes import draw_scene
+from tools.train_tiny.scenes import SceneObject, draw_scene
 from tools.train_tiny.streams import Stream, generator
 from tools.train_tiny.vocabulary import UNKNOWN_HELD_OUT
 
 Masks = NDArray[np.bool_]
-Segment = Callable[[NDArray[np.uint8], Sequence[str]], list[Masks]]
-"""RGB (H, W, 3) uint8 and phrases → for each phrase the masks (N, H, W) of what was found."""
+Segment = Callable[[NDArray[np.uint8], Sequence[Prompt]], list[Masks]]
+"""RGB (H, W, 3) uint8 and prompts → for each prompt the masks (N, H, W) of what was found."""
 
 MATCH_IOU = 0.5
 ALL = "all"
-_MIX = PromptMix(visual=0, unknown_words=UNKNOWN_HELD_OUT)
+_BY_TEXT = PromptMix(visual=0, unknown_words=UNKNOWN_HELD_OUT)
+_BY_EXAMPLE = PromptMix(visual=1, unknown_words=UNKNOWN_HELD_OUT)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is drawn: `scenes` of `size_hw` pixels with `prompts` phrases each."""
+    """What is drawn: `scenes` of `size_hw` pixels with `prompts` phrases each, or exemplar boxes instead of phrases."""
 
     scenes: int = 200
     prompts: int = 5
     size_hw: tuple[int, int] = (168, 168)
     seed: int = 0
+    by_example: bool = False
 
 
 @dataclass
@@ -100,12 +105,17 @@ def _pairs(segment: Segment, plan: Plan) -> Iterator[tuple[str, Figures]]:
     for index in range(plan.scenes):
         rng = generator(Stream.HELD_OUT, plan.seed, index)
         scene = draw_scene(rng, plan.size_hw)
-        prompts = sample_prompts(rng, scene.objects, plan.prompts, _MIX)
-        answers = segment(scene.image, [prompt.text for prompt in prompts])
+        prompts = sample_prompts(rng, scene.objects, plan.prompts, _BY_EXAMPLE if plan.by_example else _BY_TEXT)
+        answers = segment(scene.image, [_asked(prompt, scene.objects) for prompt in prompts])
         for prompt, found in zip(prompts, answers, strict=True):
             drawn = [scene.objects[match].mask for match in prompt.matches]
             truth = np.stack(drawn) if drawn else np.zeros((0, *plan.size_hw), np.bool_)
             yield prompt.kind.value, score_pair(found, truth)
+
+
+def _asked(sample: samples.Prompt, objects: Sequence[SceneObject]) -> Prompt:
+    """The sample as a caller of the service would put it."""
+    return Prompt(sample.text, tuple(ExemplarBox(objects[index].box_xyxy) for index in sample.exemplars))
 
 
 def score_pair(found: Masks, truth: Masks) -> Figures:

@@ -6,13 +6,12 @@ from typing import TypeVar
 
 import numpy as np
 
+from service.core.exemplars import VISUAL_TEXT
 from tools.train_tiny.scenes import SceneObject, random_concept
 from tools.train_tiny.vocabulary import COLOUR_NAMES, UNKNOWN_TRAINING, Concept, PromptKind, plural
 
 Item = TypeVar("Item")
 
-VISUAL_TEXT = "visual"
-"""The text for SAM 3 when only exemplar boxes are meant (facebookresearch/sam3, `sam3_image_processor.py`)."""
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tools.train_tiny.evaluation import ALL, Masks, Plan, evaluate, markdown, score_pair
+from service.core.prompts import Prompt
+from tools.train_tiny.evaluation import ALL, Masks, Plan, Segment, evaluate, markdown, score_pair
 from tools.train_tiny.prompts import matching
-from tools.train_tiny.scenes import draw_scene
+from tools.train_tiny.scenes import Scene, SceneObject, draw_scene
 from tools.train_tiny.streams import Stream, generator
 from tools.train_tiny.vocabulary import plural
 
@@ -45,15 +46,22 @@ def plain(text: str, names: frozenset[str]) -> bool:
     return any(rest in (name, plural(name)) for name in names)
 
 
-def oracle(plan: Plan) -> Callable[[NDArray[np.uint8], Sequence[str]], list[Masks]]:
+def is_meant(prompt: Prompt, item: SceneObject, scene: Scene) -> bool:
+    if not prompt.boxes:
+        return plain(prompt.text, item.concept.names)
+    shown = {each.concept for each in scene.objects if each.box_xyxy == prompt.boxes[0].box_xyxy}
+    return item.concept in shown
+
+
+def oracle(plan: Plan) -> Segment:
     """Answers from the truth of the scenes that the plan draws."""
     index = iter(range(plan.scenes))
 
-    def segment(image: NDArray[np.uint8], texts: Sequence[str]) -> list[Masks]:
+    def segment(image: NDArray[np.uint8], prompts: Sequence[Prompt]) -> list[Masks]:
         scene = draw_scene(generator(Stream.HELD_OUT, plan.seed, next(index)), plan.size_hw)
         assert np.array_equal(scene.image, image)
         empty = np.zeros((0, *plan.size_hw), np.bool_)
-        matches = [[o.mask for o in scene.objects if plain(text, o.concept.names)] for text in texts]
+        matches = [[item.mask for item in scene.objects if is_meant(prompt, item, scene)] for prompt in prompts]
         return [np.stack(masks) if masks else empty for masks in matches]
 
     return segment
@@ -70,10 +78,17 @@ def test_the_truth_scores_full_marks() -> None:
     assert len(markdown(table).splitlines()) == 2 + len(table)
 
 
+def test_exemplars_instead_of_phrases() -> None:
+    plan = Plan(scenes=12, by_example=True)
+    table = evaluate(oracle(plan), plan)
+    assert table[ALL] == table["exemplar box"]
+    assert (table[ALL].precision, table[ALL].recall, table[ALL].mask_iou) == (1, 1, 1)
+
+
 def test_finding_nothing_scores_no_recall_and_no_false_finds() -> None:
     plan = Plan(scenes=4)
     nothing = np.zeros((0, *plan.size_hw), np.bool_)
-    whole = evaluate(lambda image, texts: [nothing for _ in texts], plan)[ALL]
+    whole = evaluate(lambda image, prompts: [nothing for _ in prompts], plan)[ALL]
     assert (whole.recall, whole.false_finds, whole.found) == (0, 0, 0)
     assert whole.instances > 0
 

@@ -80,3 +80,36 @@ def test_gradients_reach_the_features() -> None:
     total.backward()
     assert features.grad is not None
     torch.testing.assert_close((features.grad * features).sum(), total)
+
+
+def boxes_on(side: int, count: int = 40) -> Tensor:
+    """Boxes of every size in cells of a map of this side, some beyond its border; the last is the whole map."""
+    generator = torch.Generator().manual_seed(3)
+    centre, size = torch.rand(count, 2, generator=generator), torch.rand(count, 2, generator=generator) ** 3
+    boxes = torch.cat([centre - size / 2, centre + size / 2], 1) * side
+    boxes[-1] = torch.tensor([0, 0, side, side])
+    return boxes
+
+
+def test_equals_the_definition_on_a_map_of_full_size() -> None:
+    features = torch.randn(1, 2, 72, 72, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    boxes = boxes_on(72, 12).double()
+    expected = torch.stack([by_loops(features[0], box.tolist(), 7) for box in boxes])
+    torch.testing.assert_close(roi_align(features, [boxes], 7), expected, rtol=0, atol=1e-9)
+
+
+def test_equals_torchvision() -> None:
+    torchvision = pytest.importorskip("torchvision")
+    features = torch.randn(2, 8, 72, 72, generator=torch.Generator().manual_seed(5))
+    boxes = [boxes_on(72), boxes_on(72, 5)]
+    expected = torchvision.ops.roi_align(features, boxes, 7)
+    torch.testing.assert_close(roi_align(features, boxes, 7), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_rounded_once(dtype: torch.dtype) -> None:
+    features = torch.randn(1, 4, 72, 72, generator=torch.Generator().manual_seed(6)).to(dtype)
+    boxes = boxes_on(72).to(dtype)
+    pooled = roi_align(features, [boxes], 7)
+    assert pooled.dtype == dtype
+    torch.testing.assert_close(pooled, roi_align(features.float(), [boxes.float()], 7).to(dtype), rtol=0, atol=0)

@@ -1,0 +1,108 @@
+"""The two forwards that a step may ask for, on the loaded engine: encode images, or ground phrases."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from cachetools import LRUCache
+
+from service.engine.base import Engine, Features, Grounding, Query
+from service.engine.salvage import salvage
+from service.engine.schedule import Asked, Encode, Ground, Schedule, Work
+
+log = logging.getLogger(__name__)
+
+
+class Forwards:
+    """Runs steps and writes their outcome into the works; the texts of the last prompts stay encoded.
+
+    `text_cache_bytes`: what their features may occupy on the device.
+    """
+
+    def __init__(self, engine: Engine[Any, Any], schedule: Schedule, text_cache_bytes: int) -> None:
+        self._engine = engine
+        self._schedule = schedule
+        self._texts: LRUCache[str, Features] = LRUCache(text_cache_bytes, getsizeof=lambda text: text.nbytes)
+
+    def run(self, step: Encode | Ground) -> None:
+        """Run one forward; works that it completes or that fail in it leave the schedule. EngineBroken is raised."""
+        if isinstance(step, Encode):
+            self._encode(step)
+        else:
+            self._ground(step)
+
+    def _encode(self, step: Encode) -> None:
+        began = time.monotonic()
+        images = salvage(self._encode_images, step.works, self._fewer_images)
+        spent = time.monotonic() - began
+        for work, image in zip(step.works, images, strict=True):
+            work.encode_s += spent
+            if isinstance(image, Exception):
+                self._fail(work, image)
+            else:
+                work.image = image
+
+    def _ground(self, step: Ground) -> None:
+        began = time.monotonic()
+        outcomes = salvage(self._ground_phrases, step.asked, self._fewer_prompts)
+        now = time.monotonic()
+        for work in step.works:
+            work.ground_s += now - began
+        for asked, outcome in zip(step.asked, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                self._fail(asked.work, outcome)
+            else:
+                asked.work.found[asked.index] = outcome
+        for work in step.works:
+            if not work.future.done() and not work.pending:
+                self._schedule.remove(work)
+                work.future.set_result(work.answer(now))
+
+    def _encode_images(self, works: Sequence[Work]) -> list[Any]:
+        return self._engine.encode_image([work.task.pixels for work in works])
+
+    def _ground_phrases(self, asked: Sequence[Asked]) -> list[Grounding]:
+        texts = self._encoded_texts(one.phrase.text for one in asked)
+        return self._engine.ground(
+            [
+                Query(
+                    image=one.work.image,
+                    text=texts[one.phrase.text],
+                    threshold=one.work.task.threshold,
+                    limit=one.work.task.limit,
+                    exemplars=one.phrase.exemplars,
+                )
+                for one in asked
+            ]
+        )
+
+    def _encoded_texts(self, texts: Iterable[str]) -> dict[str, Features]:
+        """Features of each text, from the cache or in one forward."""
+        wanted = dict.fromkeys(texts)
+        found = {text: self._texts[text] for text in wanted if text in self._texts}
+        missing = [text for text in wanted if text not in found]
+        if missing:
+            found |= zip(missing, self._engine.encode_text(missing), strict=True)
+            for text in missing:
+                self._remember(text, found[text])
+        return found
+
+    def _remember(self, text: str, features: Features) -> None:
+        if features.nbytes <= self._texts.maxsize:
+            self._texts[text] = features
+
+    def _fail(self, work: Work, error: Exception) -> None:
+        if not work.future.done():
+            self._schedule.remove(work)
+            work.future.set_exception(error)
+
+    def _fewer_images(self, too_many: int) -> None:
+        self._schedule.image_batch = max(1, too_many // 2)
+        log.warning("out of memory", extra={"images": too_many, "from_now_on": self._schedule.image_batch})
+
+    def _fewer_prompts(self, too_many: int) -> None:
+        self._schedule.prompt_batch = max(1, too_many // 2)
+        log.warning("out of memory", extra={"prompts": too_many, "from_now_on": self._schedule.prompt_batch})

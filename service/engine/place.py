@@ -1,0 +1,75 @@
+"""A caller's place in the model's queue, from before its image is decoded until it has its answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import wait
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.engine.schedule import Answer, Task, Work
+from service.errors import CallerGone, DeadlineExceeded
+
+_LOOK_FOR_CALLER_EVERY_S = 0.1
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How a caller waits.
+
+    urgent: goes ahead of what is not. wait_s: for a place in a full queue. timeout_s: for place and answer together.
+    gone: whether the caller has left; asked now and then while it waits.
+    """
+
+    urgent: bool = True
+    wait_s: float = 0
+    timeout_s: float = float("inf")
+    gone: Callable[[], bool] = lambda: False
+
+
+PERSON = Terms()
+"""A person's request that takes a free place or none."""
+
+
+class Place:
+    """Prepare the image, then run the task on it, once."""
+
+    def __init__(
+        self,
+        terms: Terms,
+        deadline: float,
+        prepare: Callable[[NDArray[np.uint8]], NDArray[np.uint8]],
+        submit: Callable[[Work], None],
+    ) -> None:
+        self.prepare = prepare
+        """Resize (H, W, 3) to the model's square (S, S, 3)."""
+        self.used = False
+        self._terms = terms
+        self._deadline = deadline
+        self._submit = submit
+
+    def run(self, task: Task) -> Answer:
+        """Wait for the answer; DeadlineExceeded or CallerGone when it is not wanted any more."""
+        work = Work(task, self._terms.urgent, self._deadline)
+        self._submit(work)
+        self.used = True
+        try:
+            return self._answer(work)
+        finally:
+            work.give_up = True
+
+    def _answer(self, work: Work) -> Answer:
+        while not self._done(work):
+            if time.monotonic() >= self._deadline:
+                raise DeadlineExceeded(f"the request was not done within {self._terms.timeout_s:g} s")
+            if self._terms.gone():
+                raise CallerGone("the caller has closed the connection")
+        return work.future.result()
+
+    def _done(self, work: Work) -> bool:
+        left = self._deadline - time.monotonic()
+        done, _ = wait([work.future], timeout=max(0.0, min(left, _LOOK_FOR_CALLER_EVERY_S)))
+        return bool(done)

@@ -1,0 +1,96 @@
+"""The service around a model that only sleeps.
+
+    gunicorn -c python:service.gunicorn_conf 'tools.bench.staged:create_app()'
+
+Both doors, the model's thread and everything between them are the service's own. /bench/clock tells how long the
+engine has worked. BENCH_BATCH_MS is how long one batch takes.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging.config
+import os
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+from flask import Flask
+from numpy.typing import NDArray
+
+from service import app as service_app
+from service.core.results import ModelInfo
+from service.engine.base import Grounding, Query
+from service.engine.pixels import resize_to_square
+from service.engine.segmenter import Segmenter
+from service.gcp import publisher, storage
+from service.settings import Settings
+from service.web import logs
+from service.worker import Worker
+from tools.bench import engines
+from tools.bench.inputs import object_logits
+
+_SIDE = 1008
+
+
+@dataclass(frozen=True)
+class _Phrase:
+    text: str
+    nbytes: int = 32 * 256 * 4
+
+
+class StagedEngine:
+    """Finds one small object for each prompt, `batch_s` after it was asked; all else takes no time."""
+
+    def __init__(self, batch_s: float) -> None:
+        self._batch_s = batch_s
+        box = np.array([[0.4, 0.4, 0.5, 0.5]], np.float32)
+        self._found = Grounding(np.array([0.9], np.float32), box, object_logits(1))
+
+    @property
+    def info(self) -> ModelInfo:
+        """Nobody's."""
+        return ModelInfo("staged", "1", "cpu", "float32")
+
+    def prepare(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """As the real one does it: this is work of the web threads."""
+        return resize_to_square(image, _SIDE)
+
+    def encode_image(self, images: Sequence[NDArray[np.uint8]]) -> list[str]:
+        """One nothing for each."""
+        return ["image" for _ in images]
+
+    def encode_text(self, texts: Sequence[str]) -> list[_Phrase]:
+        """Each phrase as it is."""
+        return [_Phrase(text) for text in texts]
+
+    def ground(self, queries: Sequence[Query[str, _Phrase]]) -> list[Grounding]:
+        """Sleep, whatever their number; sleeping leaves the processors to others, as a GPU would."""
+        time.sleep(self._batch_s)
+        return [self._found for _ in queries]
+
+
+def create_app() -> Flask:
+    """The service's own app, wired as its factory does it, and one route more."""
+    settings = Settings.or_exit()
+    logging.config.dictConfig(logs.config("ERROR"))
+    clock = engines.Clocked(StagedEngine(int(os.environ["BENCH_BATCH_MS"]) / 1000))
+    thread = engines.model_thread(lambda: clock)
+    closing = ExitStack()
+    atexit.register(closing.close)
+    closing.callback(thread.close)
+    segmenter = engines.segmenter(thread)
+    thread.start().result()
+    app = service_app.create_app(settings, segmenter, _worker(settings, segmenter))
+    app.add_url_rule("/bench/clock", view_func=lambda: asdict(clock.read()), endpoint="clock")
+    return app
+
+
+def _worker(settings: Settings, segmenter: Segmenter) -> Worker | None:
+    if not settings.input_buckets:
+        return None
+    store, topics = storage.connect(settings.web_threads), publisher.connect()
+    return Worker(settings, store, topics, segmenter, lambda: datetime.now(UTC))
