@@ -67,6 +67,8 @@ def convert(source: Path, target: Path, dtype: torch.dtype | None = None) -> Any
         pairs = [(left, right) for left, right in (merge.split() for merge in merges)]
         tokenizer_of(pairs, Path(scratch)).save_pretrained(folder)
         pretrained.load(Checkpoint(folder, str(target), ""), torch.device("cpu"), dtype or torch.float32)
+        for path in folder.iterdir():
+            path.chmod(0o644)  # safetensors writes for its user alone, and a service runs as another one
         folder.rename(target)
     return config
 
