@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -148,8 +149,8 @@ def _random(shapes: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
 
 def _even(kernels: Tensor) -> Tensor:
     """The same weight at every tap: features stay smooth, and masks are areas as a trained head's, not speckle."""
-    taps = kernels.shape[2:].numel()
-    return (kernels[..., :1, :1] / taps**0.5).expand_as(kernels).contiguous()
+    first: Tensor = kernels[..., :1, :1] / math.sqrt(math.prod(kernels.shape[2:]))
+    return first.expand_as(kernels).contiguous()
 
 
 def _deviation(name: str, shape: torch.Size) -> float:
