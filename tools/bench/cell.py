@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from service.__main__ import PROCESS
 from tools.bench.report import Pairs
 
 ROOT = Path(__file__).parent.parent.parent
@@ -17,7 +19,11 @@ ROOT = Path(__file__).parent.parent.parent
 def run_cell(module: str, **arguments: Any) -> dict[str, Any]:
     """Run `python -m tools.bench.MODULE`, which answers with `answer`. RuntimeError carries its last lines."""
     command = [sys.executable, "-m", f"tools.bench.{module}"]
-    done = subprocess.run(command, cwd=ROOT, input=json.dumps(arguments), capture_output=True, text=True, check=False)
+    # Both sides in the process that the service makes for itself.
+    environment = PROCESS | os.environ
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, input=json.dumps(arguments), capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise RuntimeError(f"{module} ended with status {done.returncode}:\n{done.stderr[-2000:]}")
     sample: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
