@@ -17,6 +17,8 @@ from tools.bench.cell import answer
 
 _BOUNDARY = "bench-of-sam3-service"
 _TIMEOUT_S = 600
+NO_ANSWER = 0
+"""The status of a request whose connection broke."""
 
 
 def multipart(image: bytes, fields: Mapping[str, str | Sequence[str]]) -> tuple[bytes, dict[str, str]]:
@@ -73,7 +75,10 @@ class _Run:
         """One client's life."""
         client = Client(url)
         while (request := self.take()) is not None:
-            status, _, took = client.segment(*request)
+            try:
+                status, _, took = client.segment(*request)
+            except (OSError, http.client.HTTPException):
+                status, took, client = NO_ANSWER, 0.0, Client(url)
             with self.lock:
                 self.statuses[status] += 1
                 self.latencies.append(took)

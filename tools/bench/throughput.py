@@ -28,7 +28,7 @@ _METHOD = (
 def measure(plan: Plan) -> list[Section]:
     """Rows for each number of clients, and the memory of both servers afterwards."""
     checkpoint = models.embedded() if plan.quick else models.medium(plan.cache)
-    prompts = plan.pick(4, 2)
+    prompts = 2
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         requests = _requests(folder, checkpoint, prompts)
@@ -65,7 +65,7 @@ def _start(stack: ExitStack, side: str, checkpoint: models.Checkpoint, plan: Pla
 
 
 def _pairs(running: dict[str, Server], clients: int, requests: list[dict[str, Any]], plan: Plan) -> Pairs:
-    share = [requests[i % len(requests)] for i in range(plan.pick(max(8, 2 * clients), 2 * clients))]
+    share = [requests[i % len(requests)] for i in range(max(plan.pick(6, 2), 2 * clients))]
 
     def one(side: str) -> dict[str, Any]:
         sent = run_cell("clients", url=running[side].url, clients=clients, requests=share)
