@@ -86,9 +86,7 @@ def _faulty(folder: Path) -> list[tuple[Path, str]]:
 def _mixed(files: list[Path], faulty: list[tuple[Path, str]], count: int) -> list[dict[str, Any]]:
     """Requests in an order that is the same on every run; the largest pictures are the rarest."""
     chance = random.Random(5)
-    # What is over the limit is refused while it is being sent, and the connection closed: no client of ours sends it.
-    fitting = [file for file in files if file.stat().st_size < _LARGEST_BODY - 4096]
-    by_size = sorted(fitting, key=lambda file: file.stat().st_size)
+    by_size = sorted(files, key=lambda file: file.stat().st_size)
     weights = [1 / (1 + rank / 6) for rank in range(len(by_size))]
     drawn: Iterator[Path] = iter(chance.choices(by_size, weights, k=count))
     requests = []
