@@ -46,7 +46,7 @@ def running_service(
         _wait_until_ready(service, log_file, on_phase, timeout_s)
         yield service
     finally:
-        _stop(process)
+        stop(process)
 
 
 def free_port() -> int:
@@ -87,7 +87,8 @@ def _phase(url: str) -> str:
         return ""
 
 
-def _stop(process: subprocess.Popen[bytes], grace_s: float = 15) -> None:
+def stop(process: subprocess.Popen[bytes], grace_s: float = 15) -> None:
+    """SIGTERM, and SIGKILL to what has not ended within `grace_s`."""
     process.terminate()
     try:
         process.wait(grace_s)

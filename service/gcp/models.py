@@ -20,9 +20,9 @@ from google.cloud import storage
 from google.cloud.storage import transfer_manager
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
-from requests.adapters import HTTPAdapter
 
 from service.errors import ModelUnavailable
+from service.gcp.storage import open_client
 
 # Uploaded last and deleted first: a prefix without it holds no complete checkpoint.
 LAST_FILE = "config.json"
@@ -73,12 +73,8 @@ def revision_of(files: Iterable[ModelFile]) -> str:
 
 
 def connect() -> storage.Client:
-    """A client with the ambient credentials, and connections for all ranges that are read at once."""
-    client = storage.Client()
-    adapter = HTTPAdapter(pool_maxsize=_FILES_AT_ONCE * _RANGES_AT_ONCE)
-    for scheme in ("https://", "http://"):
-        client._http.mount(scheme, adapter)
-    return client
+    """A client with connections for all ranges that are read at once."""
+    return open_client(_FILES_AT_ONCE * _RANGES_AT_ONCE)
 
 
 def fetch(uri: str, revision: str | None, check: Callable[[Path], None], *, cache: Path) -> tuple[Path, str]:

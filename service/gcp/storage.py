@@ -105,13 +105,18 @@ class ObjectStore:
         self._client.close()
 
 
-def connect(connections: int) -> ObjectStore:
-    """Open a store with the ambient credentials that keeps up to so many connections for its threads."""
+def open_client(connections: int) -> storage.Client:
+    """A client with the ambient credentials that keeps up to so many connections for its threads."""
     client = storage.Client()
     adapter = HTTPAdapter(pool_maxsize=connections)
     for scheme in ("https://", "http://"):
         client._http.mount(scheme, adapter)
-    return ObjectStore(client)
+    return client
+
+
+def connect(connections: int) -> ObjectStore:
+    """Open a store on a client for so many threads."""
+    return ObjectStore(open_client(connections))
 
 
 class _Described(Protocol):

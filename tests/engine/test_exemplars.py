@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,7 @@ def as_transformers_wants_them(groups: Sequence[Sequence[Exemplar]]) -> tuple[to
 
 @torch.inference_mode()
 @pytest.mark.parametrize("text", ["visual", "cat"])
-def test_equals_the_models_own_forward(scene: Image, text: str) -> None:
+def test_equals_the_models_own_forward(scene: Image, text: str, assert_is_forward: Callable[..., None]) -> None:
     """In float64, so that rounding hides nothing; a prompt without exemplars stands beside padded boxes there."""
     engine = load(torch.float64)
     queries = asked(engine, scene, text)
@@ -68,12 +68,7 @@ def test_equals_the_models_own_forward(scene: Image, text: str) -> None:
         input_boxes=boxes,
         input_boxes_labels=labels,
     )
-    scores = theirs.pred_logits.sigmoid() * theirs.presence_logits.sigmoid()
-    for row, ours in enumerate(engine.ground(queries)):
-        order = scores[row].argsort(descending=True)
-        np.testing.assert_allclose(ours.scores, scores[row][order], atol=1e-6)
-        np.testing.assert_allclose(ours.boxes, theirs.pred_boxes[row][order].clamp(0, 1), atol=1e-6)
-        np.testing.assert_allclose(ours.mask_logits, theirs.pred_masks[row][order], rtol=1e-5, atol=1e-5)
+    assert_is_forward(engine.ground(queries), theirs)
 
 
 def test_every_exemplar_matters(engine: Sam3Engine, scene: Image) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from service.settings import Settings
 from tools.bench.cell import ROOT
-from tools.process import free_port
+from tools.process import free_port, stop
 
 SERVICE = ("-m", "service")
 BASELINE = ("-m", "tools.bench.baseline_server")
@@ -68,7 +68,7 @@ def started(
         _wait(process, port, start + timeout_s, log_file)
         yield Server(port, process.pid, time.perf_counter() - start)
     finally:
-        _stop(process)
+        stop(process, _GRACE_S)
 
 
 def _wait(process: subprocess.Popen[bytes], port: int, until: float, log_file: Path) -> None:
@@ -88,12 +88,3 @@ def _ready(port: int) -> bool:
         return False  # nothing listens yet
     finally:
         connection.close()
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(_GRACE_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
