@@ -16,7 +16,9 @@ from transformers.models.sam3.modeling_sam3 import box_cxcywh_to_xyxy, inverse_s
 from service.core.results import ModelInfo
 from service.engine.base import Grounding, Query
 from service.engine.faults import named_faults
+from service.engine.fusion import Prompts, attended, flat, fuse
 from service.engine.geometry import cls_tokens, exemplar_tokens
+from service.engine.mask_head import MaskHead
 from service.engine.pixels import normalized, resize_to_square
 from service.engine.selection import Selection, finite, select
 
@@ -25,13 +27,17 @@ from service.engine.selection import Selection, finite, select
 class Sam3Image:
     """Features of one image, kept on the device.
 
-    levels: the three feature maps (1, C, h, w) that the model reads, finest first. positions: the coarsest one's
-    position code, same shape. cls_token: (1, 1, C), the geometry encoder's summary of the image.
+    features: the coarsest map (1, C, h, w) that the model reads. positions: its position code, same shape.
+    cls_token: (1, 1, C), the geometry encoder's summary of the image. attended: (1, h * w, C), what the DETR encoder
+    makes of the image before it looks at a prompt. skips: (1, C, 2h, 2w) and (1, C, 4h, 4w), what the image adds in the
+    mask head.
     """
 
-    levels: tuple[Tensor, ...]
+    features: Tensor
     positions: Tensor
     cls_token: Tensor
+    attended: Tensor
+    skips: tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
@@ -46,14 +52,6 @@ class Sam3Text:
         return self.tokens.nbytes
 
 
-@dataclass(frozen=True)
-class _Prompts:
-    """B prompts as the model reads them: tokens (B, L, C), and mask (B, L), true where a token is no padding."""
-
-    tokens: Tensor
-    mask: Tensor
-
-
 Sam3Query = Query[Sam3Image, Sam3Text]
 
 
@@ -65,6 +63,7 @@ class Sam3Engine:
         self._tokenizer = tokenizer
         self._info = info
         self._compiled = False
+        self._mask_head = MaskHead(model.mask_decoder)
         config = model.config
         self._side = int(config.vision_config.backbone_config.image_size)
         self._context = int(config.text_config.max_position_embeddings)
@@ -94,9 +93,11 @@ class Sam3Engine:
         levels = vision.fpn_hidden_states[:-1]  # the model itself leaves the coarsest one out
         positions = vision.fpn_position_encoding[-2][:1]
         summaries = cls_tokens(self._model.geometry_encoder, levels[-1], positions)
+        looked = attended(self._model.detr_encoder, levels[-1], positions)
+        skips = self._mask_head.skips(levels)
+        rows = [slice(i, i + 1) for i in range(len(images))]
         return [
-            Sam3Image(tuple(level[i : i + 1] for level in levels), positions, summaries[i : i + 1])
-            for i in range(len(images))
+            Sam3Image(levels[-1][i], positions, summaries[i], looked[i], tuple(skip[i] for skip in skips)) for i in rows
         ]
 
     @named_faults
@@ -115,54 +116,50 @@ class Sam3Engine:
     def ground(self, queries: Sequence[Sam3Query]) -> list[Grounding]:
         """Find the instances of each query in one forward; images and texts may repeat and mix freely.
 
-        The steps are those of `Sam3Model.forward`, but the mask head runs for the instances that are kept, and not at
-        all for a prompt that found none.
+        The steps are those of `Sam3Model.forward`, but what depends on the image alone has been done with it, and the
+        mask head runs for the instances that are kept, and not at all for a prompt that found none.
         """
         prompts = self._prompts(queries)
         images = [query.image for query in queries]
-        encoded = self._model.detr_encoder(
-            vision_features=[_rows([image.levels[-1] for image in images])],
-            text_features=prompts.tokens,
-            vision_pos_embeds=[images[0].positions.expand(len(images), -1, -1, -1)],
-            text_mask=prompts.mask,
-        )
+        positions = flat(images[0].positions)
+        encoded = fuse(self._model.detr_encoder, _rows([image.attended for image in images]), positions, prompts)
         decoded = self._model.detr_decoder(
-            vision_features=encoded.last_hidden_state,
+            vision_features=encoded,
             text_features=prompts.tokens,
-            vision_pos_encoding=encoded.pos_embeds_flattened,
+            vision_pos_encoding=positions,
             text_mask=prompts.mask,
-            spatial_shapes=encoded.spatial_shapes,
+            spatial_shapes=torch.tensor([images[0].features.shape[-2:]]),  # on the host, where it is read
         )
         hidden = decoded.intermediate_hidden_states[-1]
         selection = select(self._scores(decoded, hidden, prompts), [(q.threshold, q.limit) for q in queries])
         boxes = selection.of(self._boxes(decoded, hidden))
-        masks = self._masks(selection, images, prompts, encoded.last_hidden_state, hidden)
+        masks = self._masks(selection, images, prompts, encoded, hidden)
         return [Grounding(*found) for found in zip(selection.scores, boxes, masks, strict=True)]
 
     def _pixels(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
         """(S, S, 3) uint8 each → (B, 3, S, S) in [-1, 1]."""
         return normalized(images, self._model.device).to(self._model.dtype)
 
-    def _prompts(self, queries: Sequence[Sam3Query]) -> _Prompts:
+    def _prompts(self, queries: Sequence[Sam3Query]) -> Prompts:
         """Text tokens, then those of the exemplars and the CLS token; shorter prompts are padded at the end."""
         pairs = zip(queries, self._geometry(queries), strict=True)
         tokens = [torch.cat([query.text.tokens, geometry[0]]) for query, geometry in pairs]
         mask = [torch.ones(len(each), dtype=torch.bool, device=each.device) for each in tokens]
-        return _Prompts(pad_sequence(tokens, batch_first=True), pad_sequence(mask, batch_first=True))
+        return Prompts(pad_sequence(tokens, batch_first=True), pad_sequence(mask, batch_first=True))
 
     def _geometry(self, queries: Sequence[Sam3Query]) -> list[Tensor]:
         """(1, n + 1, C) for each query with n exemplars; those without take their image's CLS token."""
         tokens = [query.image.cls_token for query in queries]
         rows = [row for row, query in enumerate(queries) if query.exemplars]
         if rows:
-            features = _rows([queries[row].image.levels[-1] for row in rows])
+            features = _rows([queries[row].image.features for row in rows])
             groups = [queries[row].exemplars for row in rows]
             encoded = exemplar_tokens(self._model.geometry_encoder, features, queries[0].image.positions, groups)
             for row, found in zip(rows, encoded, strict=True):
                 tokens[row] = found
         return tokens
 
-    def _scores(self, decoded: Any, hidden: Tensor, prompts: _Prompts) -> Tensor:
+    def _scores(self, decoded: Any, hidden: Tensor, prompts: Prompts) -> Tensor:
         """(B, Q) float32: presence and class probabilities multiply (Sam3Processor._forward_grounding)."""
         logits = self._model.dot_product_scoring(
             decoder_hidden_states=hidden[None], text_features=prompts.tokens, text_mask=prompts.mask
@@ -177,23 +174,17 @@ class Sam3Engine:
         return box_cxcywh_to_xyxy((inverse_sigmoid(reference) + offsets).sigmoid()).clamp(0, 1)  # type: ignore[no-any-return]
 
     def _masks(
-        self, selection: Selection, images: Sequence[Sam3Image], prompts: _Prompts, encoded: Tensor, hidden: Tensor
+        self, selection: Selection, images: Sequence[Sam3Image], prompts: Prompts, encoded: Tensor, hidden: Tensor
     ) -> list[NDArray[np.float32]]:
         """The mask head for the kept instances alone: one (n, h, w) float32 a query."""
-        height, width = images[0].levels[0].shape[-2:]
+        height, width = images[0].skips[-1].shape[-2:]
         masks = [np.zeros((0, height, width), np.float32)] * len(images)
         rows = selection.rows
         if not rows:
             return masks
-        levels = [_rows([images[row].levels[i] for row in rows]) for i in range(len(images[0].levels))]
-        output = self._model.mask_decoder(
-            decoder_queries=selection.gather(hidden),
-            backbone_features=levels,
-            encoder_hidden_states=encoded[rows],
-            prompt_features=prompts.tokens[rows],
-            prompt_mask=prompts.mask[rows],
-        )
-        for row, logits in zip(rows, output.pred_masks, strict=True):
+        skips = [_rows([images[row].skips[i] for row in rows]) for i in range(len(images[0].skips))]
+        found = self._mask_head.masks(selection.gather(hidden), skips, encoded[rows], prompts.of(rows))
+        for row, logits in zip(rows, found, strict=True):
             masks[row] = finite(logits[: selection.counts[row]].float().cpu().numpy())
         return masks
 

@@ -86,7 +86,7 @@ def test_encodes_any_shape_of_image(engine: Sam3Engine) -> None:
     for height, width in ((1, 1), (1, 3000), (700, 3), (168, 168)):
         [image] = engine.encode_image([engine.prepare(np.full((height, width, 3), 200, np.uint8))])
         assert image.cls_token.shape[:2] == (1, 1)
-        assert all(torch.isfinite(level).all() for level in image.levels)
+        assert all(torch.isfinite(level).all() for level in (image.attended, *image.skips))
 
 
 def test_a_phrase_beyond_the_context_is_cut_not_refused(engine: Sam3Engine) -> None:
@@ -162,7 +162,8 @@ def test_output_that_is_not_finite_is_an_error_not_an_empty_result(
 
 def test_prompts_that_find_nothing_cost_no_mask_head(engine: Sam3Engine, scene: NDArray[np.uint8]) -> None:
     calls: list[int] = []
-    hook = engine._model.mask_decoder.register_forward_hook(lambda *call: calls.append(call[-1].pred_masks.shape[0]))
+    embedder = engine._model.mask_decoder.mask_embedder
+    hook = embedder.register_forward_hook(lambda *call: calls.append(call[-1].shape[0]))
     try:
         nothing = engine.ground(queries(engine, scene, threshold=0.9999))
         some = engine.ground(queries(engine, scene))
