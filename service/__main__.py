@@ -7,11 +7,12 @@ COMMAND = [sys.executable, "-m", "gunicorn", "-c", "python:service.gunicorn_conf
 
 # What is read before the first line of Python runs; whoever starts the process may set it otherwise.
 PROCESS = {
-    # glibc's heaps, one for each thread and never given back, would grow with every large image that any thread has
-    # seen: one heap, and whatever is large is mapped and unmapped (mallopt(3)).
+    # glibc would keep a heap for each thread, and in each the largest image that it has ever seen: one heap. It keeps
+    # what it has been given, up to 1 GiB, while there is work, and engine/heap.py gives that back when there is none
+    # (mallopt(3)).
     "MALLOC_ARENA_MAX": "1",
-    "MALLOC_MMAP_THRESHOLD_": "1048576",
-    "MALLOC_TRIM_THRESHOLD_": "8388608",
+    "MALLOC_MMAP_THRESHOLD_": "1073741824",
+    "MALLOC_TRIM_THRESHOLD_": "1073741824",
     # torch's workers sleep when they wait for each other. Spinning, as is the default, they take the cores from the
     # threads that decode and post-process, and on a busy machine a forward takes several times as long.
     "OMP_WAIT_POLICY": "PASSIVE",

@@ -81,10 +81,10 @@ class Engine(Protocol[ImageT, TextT]):
         """Identity of the loaded checkpoint."""
 
     def prepare(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Resize an RGB image (H, W, 3) to the model's square (S, S, 3). Thread-safe; runs on the host."""
+        """Resize an RGB image (H, W, 3) to the model's square (3, S, S). Thread-safe; runs on the host."""
 
     def encode_image(self, images: Sequence[NDArray[np.uint8]]) -> list[ImageT]:
-        """Encode prepared images, each (S, S, 3) uint8, in one forward."""
+        """Encode prepared images, each (3, S, S) uint8, in one forward."""
 
     def encode_text(self, texts: Sequence[str]) -> list[TextT]:
         """Encode phrases in one forward."""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from service.core.results import ModelInfo
 from service.engine.base import Engine
 from service.engine.forwards import Forwards
+from service.engine.heap import find_trim
 from service.engine.place import PERSON, Place, Terms
 from service.engine.schedule import Encode, Ground, Schedule, Work
 from service.errors import DeadlineExceeded, EngineBroken, NotReady, QueueFull
@@ -27,6 +28,7 @@ Load = Callable[[Callable[[str], None]], Engine[Any, Any]]
 
 # On a CPU the vision encoder gains nothing from a second image, and memory grows faster than speed with prompts.
 _DEFAULT_BATCHES = {"cuda": (4, 8), "cpu": (1, 4)}
+_IDLE_S = 0.25
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class ModelThread:
         # Daemons, so that the interpreter's end does not wait for them before `close` can be called.
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
         self._preparer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare")
+        self._trim_heap = find_trim()
 
     @property
     def state(self) -> State:
@@ -200,12 +203,22 @@ class ModelThread:
         """Move what has arrived into the schedule, waiting when there is nothing; False at the end."""
         with self._changed:
             if not schedule:
-                self._changed.wait_for(lambda: self._arrived or self._closing)
+                self._await_arrival()
                 self._changed.wait_for(lambda: self._joined(schedule), self._policy.join_ms / 1000)
             for work in self._arrived:
                 schedule.add(work)
             self._arrived.clear()
             return bool(schedule) or not self._closing
+
+    def _await_arrival(self) -> None:
+        """Sleep until there is work; the memory of the last is given back when none has followed it for a moment."""
+
+        def something() -> bool:
+            return bool(self._arrived) or self._closing
+
+        if not self._changed.wait_for(something, _IDLE_S):
+            self._trim_heap()
+            self._changed.wait_for(something)
 
     def _joined(self, schedule: Schedule) -> bool:
         return len(self._arrived) >= schedule.image_batch or not self._on_the_way

@@ -58,10 +58,12 @@ def decode(data: bytes, limits: ImageLimits) -> DecodedImage:
         try:
             image.load()
             orientation = _orientation(image)
-            rgb = _to_rgb(ImageOps.exif_transpose(image))
+            ImageOps.exif_transpose(image, in_place=True)  # otherwise it copies an image that is upright
+            rgb = _to_rgb(image)
         except _DECODER_ERRORS as error:
             raise UnreadableImage(f"image: the {image.format} data cannot be decoded ({error})") from error
-    return DecodedImage(np.array(rgb), orientation)  # a copy: torch wants writable memory
+    # A copy, since torch wants writable memory. np.array(rgb) would make more than one.
+    return DecodedImage(np.asarray(rgb).copy(), orientation)
 
 
 def _open(data: bytes) -> Image.Image:
@@ -100,7 +102,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _narrow(image: Image.Image) -> NDArray[np.uint8]:

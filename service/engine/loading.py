@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch._dynamo.exc import TorchDynamoException
 
-from service.engine import official, pretrained, upstream
+from service.engine import pretrained
 from service.engine.base import Engine, Exemplar, Query
 from service.engine.sam3 import Sam3Engine
 from service.engine.weights import LAYOUTS, Checkpoint, Source, resolve
@@ -64,6 +63,8 @@ def load_engine(
 
 def _compile(engine: Engine[Any, Any]) -> None:
     """Compile now, for one image and for several, so that no request waits for it."""
+    from torch._dynamo.exc import TorchDynamoException  # the compiler takes as long to import as torch
+
     if not isinstance(engine, Sam3Engine):
         raise ModelUnavailable("SAM3_COMPILE: 'true' is not allowed with SAM3_ENGINE: 'sam3'; allowed: false")
     engine.compile_vision()
@@ -79,6 +80,8 @@ def _compile(engine: Engine[Any, Any]) -> None:
 def _implementation(name: str) -> Callable[..., Engine[Any, Any]]:
     """How an engine is loaded; a package that is missing is named before anything is read."""
     if name == "sam3":
+        from service.engine import official, upstream
+
         upstream.import_builder()
         return official.load
     return pretrained.load

@@ -72,13 +72,13 @@ class OfficialEngine:
         return self._info
 
     def prepare(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Resize an RGB image (H, W, 3) to the model's square (S, S, 3), plainly, as Sam3Processor does it."""
+        """Resize an RGB image (H, W, 3) to the model's square (3, S, S), plainly, as Sam3Processor does it."""
         return resize_to_square(image, SIDE)
 
     @named_faults
     @torch.inference_mode()
     def encode_image(self, images: Sequence[NDArray[np.uint8]]) -> list[OfficialImage]:
-        """Encode prepared images, each (S, S, 3) uint8, in one forward."""
+        """Encode prepared images, each (3, S, S) uint8, in one forward."""
         with self._precision():
             found = self._model.backbone.forward_image(normalized(images, self._device))
         levels, positions = found["backbone_fpn"], found["vision_pos_enc"][-1][:1]

@@ -45,7 +45,7 @@ class Place:
         submit: Callable[[Work], None],
     ) -> None:
         self.prepare = prepare
-        """Resize (H, W, 3) to the model's square (S, S, 3)."""
+        """Resize (H, W, 3) to the model's square (3, S, S)."""
         self.used = False
         self._terms = terms
         self._deadline = deadline

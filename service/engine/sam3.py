@@ -74,7 +74,7 @@ class Sam3Engine:
         return self._info
 
     def prepare(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Resize an RGB image (H, W, 3) to the model's square (S, S, 3), plainly, as Sam3ImageProcessor does it."""
+        """Resize an RGB image (H, W, 3) to the model's square (3, S, S), plainly, as Sam3ImageProcessor does it."""
         return resize_to_square(image, self._side)
 
     def compile_vision(self) -> None:
@@ -85,7 +85,7 @@ class Sam3Engine:
     @named_faults
     @torch.inference_mode()
     def encode_image(self, images: Sequence[NDArray[np.uint8]]) -> list[Sam3Image]:
-        """Encode prepared images, each (S, S, 3) uint8, in one forward."""
+        """Encode prepared images, each (3, S, S) uint8, in one forward."""
         pixels = self._pixels(images)
         if self._compiled and len(images) > 1:
             torch._dynamo.mark_dynamic(pixels, 0)  # else each number of images would be compiled anew
@@ -137,7 +137,7 @@ class Sam3Engine:
         return [Grounding(*found) for found in zip(selection.scores, boxes, masks, strict=True)]
 
     def _pixels(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
-        """(S, S, 3) uint8 each → (B, 3, S, S) in [-1, 1]."""
+        """(3, S, S) uint8 each → (B, 3, S, S) in [-1, 1]."""
         return normalized(images, self._model.device).to(self._model.dtype)
 
     def _prompts(self, queries: Sequence[Sam3Query]) -> Prompts:

@@ -19,7 +19,7 @@ _PATIENCE_STEPS = 4
 
 @dataclass(frozen=True)
 class Task:
-    """What one request asks of the model: its prepared image (S, S, 3) uint8, phrases, one threshold and limit."""
+    """What one request asks of the model: its prepared image (3, S, S) uint8, phrases, one threshold and limit."""
 
     pixels: NDArray[np.uint8]
     phrases: tuple[Phrase, ...]
