@@ -61,7 +61,7 @@ class SidecarArrived:
 Event = Notification | JobRequest
 
 
-def read_message(message: Message, limits: Limits = Limits()) -> Event:
+def read_message(message: Message, limits: Limits) -> Event:
     """Say what a Pub/Sub message asks for: with the attributes of one it is a notification, else a job.
 
     Raises BadEnvelope, naming the part that is wrong, for what is neither, and for a job that may not be done.

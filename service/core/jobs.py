@@ -42,7 +42,7 @@ class JobRequest:
     metadata: dict[str, Any] | None = None
 
 
-def parse_job(document: Mapping[str, Any], limits: Limits = Limits()) -> JobRequest:
+def parse_job(document: Mapping[str, Any], limits: Limits) -> JobRequest:
     """Read `{"image", "prompts", "options", "output", "id", "metadata"}`; all but `image` may be left out or null.
 
     Raises BadField, naming field, value and what is allowed, also for an image or output outside the buckets of

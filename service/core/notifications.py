@@ -93,9 +93,7 @@ def from_resource(data: object, event_id: str) -> Notification:
         found = _Resource.model_validate(data)
     except ValidationError as error:
         raise BadEnvelope(f"data is not an object resource: {first_problem(error)}") from None
-    return Notification(
-        OBJECT_FINALIZE, found.bucket, found.name, found.generation, found.content_type, event_id, None
-    )
+    return Notification(OBJECT_FINALIZE, found.bucket, found.name, found.generation, found.content_type, event_id, None)
 
 
 def first_problem(error: ValidationError) -> str:

@@ -136,7 +136,7 @@ def _canonical_prompt(prompt: Prompt) -> dict[str, Any]:
     return {"text": prompt.text, "boxes": boxes, "box_labels": labels}
 
 
-def parse_prompt_set(document: Mapping[str, Any], limits: Limits = Limits()) -> PromptSet:
+def parse_prompt_set(document: Mapping[str, Any], limits: Limits) -> PromptSet:
     """Read `prompts`, `options` and `metadata` of a JSON object whose keys have been checked. Raises BadField."""
     prompts = document.get("prompts", [])
     if not isinstance(prompts, list):
