@@ -183,6 +183,24 @@ def test_an_image_replaced_while_its_job_is_done(bench: Any, stage: Any) -> None
         )
 
 
+def test_the_name_of_a_result_is_that_of_its_own_key(bench: Any, stage: Any) -> None:
+    """Also when the image is replaced after the name has been made of its generation."""
+    s = stage()
+    image = bench.upload("job/named.jpg", b"old", "image/jpeg")
+    new: list[Any] = []
+
+    def replace(call: str) -> None:
+        if call == "list" and not new:
+            new.append(bench.upload("job/named.jpg", b"new", "image/jpeg"))
+
+    s.store.trouble = replace
+    assert deliver(s, image=uri(image), prompts=["cat"]) == ["succeeded"]
+    [name] = outputs(bench, "job/named.jpg")
+    document = bench.output(name)
+    assert document["input"]["generation"] == new[0].generation
+    assert name == f"job/named.jpg.{document['job_id'][:12]}.json"
+
+
 def test_a_fault_of_a_job_is_written_beside_its_own_output(bench: Any, stage: Any) -> None:
     s = stage()
     image = bench.upload("job/fault.jpg", b"image", "image/jpeg")
