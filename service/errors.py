@@ -69,6 +69,24 @@ class NameTooLong(ServiceError):
     code, title, status = "name_too_long", "The object name is too long", 400
 
 
+class OutputTaken(ServiceError):
+    """At the place that a job or sidecar names lies an object that this service has not written."""
+
+    code, title, status = "output_taken", "The output is taken", 409
+
+
+class InputGone(ServiceError):
+    """A job's image does not exist, or no longer."""
+
+    code, title, status = "input_gone", "The image is gone", 410
+
+
+class StaleInput(ServiceError):
+    """The generation that a job is pinned to is not the live one."""
+
+    code, title, status = "stale_input", "The image has changed", 409
+
+
 class MissingImage(ServiceError):
     """A request without a file in its field `image`."""
 

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
+from service.core.prompts import Limits
+
 # gunicorn's Arbiter.WORKER_BOOT_ERROR: the one status of a worker that ends the whole server instead of a restart.
 FAILED_START = 3
 
@@ -119,6 +121,16 @@ class Settings(BaseModel):
         "Beginning of a result's name; `{bucket}` in it becomes the input bucket",
         "the beginning of an object name",
     )
+    read_buckets: tuple[str, ...] = _row(
+        (),
+        "Buckets that the image of a job may lie in; unset: the input buckets and the output bucket",
+        "bucket names, separated by commas",
+    )
+    write_buckets: tuple[str, ...] = _row(
+        (),
+        "Buckets that the `output` of a job or sidecar may lie in; unset: the output bucket",
+        "bucket names, separated by commas",
+    )
     results_topic: TopicName | None = _row(None, "Topic of the results messages; unset: no messages", _TOPIC)
     dead_letter_topic: TopicName | None = _row(
         None, "Topic for events that cannot be read; unset: they are answered 400", _TOPIC
@@ -148,12 +160,24 @@ class Settings(BaseModel):
             sys.stderr.write(f"{error}\n")
             raise SystemExit(FAILED_START) from None
 
-    @field_validator("input_buckets", mode="before")
+    @property
+    def limits(self) -> Limits:
+        """What one request may ask for, with the defaults of READ_BUCKETS and WRITE_BUCKETS."""
+        outputs = (self.output_bucket,) if self.output_bucket else ()
+        return Limits(
+            self.max_prompts,
+            self.max_prompt_chars,
+            self.max_boxes,
+            read_buckets=self.read_buckets or tuple(dict.fromkeys((*self.input_buckets, *outputs))),
+            write_buckets=self.write_buckets or outputs,
+        )
+
+    @field_validator("input_buckets", "read_buckets", "write_buckets", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("input_buckets", "output_bucket")
+    @field_validator("input_buckets", "output_bucket", "read_buckets", "write_buckets")
     @classmethod
     def _named_like_buckets(cls, value: tuple[str, ...] | str | None) -> tuple[str, ...] | str | None:
         for name in (value,) if isinstance(value, str) else value or ():

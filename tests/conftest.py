@@ -19,9 +19,9 @@ START_TIMEOUT_S = 200
 
 
 class ServiceProcess:
-    """The deployed service, gunicorn and all, with the embedded model, on a free port."""
+    """The deployed service, gunicorn and all, with the embedded model, on a free port; or another server of it."""
 
-    def __init__(self, log: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, log: Path, environment: Mapping[str, str], command: Callable[[int], list[str]]) -> None:
         self.log = log
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -32,7 +32,7 @@ class ServiceProcess:
         base = {"SAM3_MODEL": "embedded", "SAM3_DEVICE": "cpu", "TORCH_NUM_THREADS": "1", "PORT": str(self.port)}
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "service"],
+                command(self.port),
                 env=clean | base | dict(environment),
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -77,6 +77,11 @@ class ServiceProcess:
             return False
 
 
+def _deployed(port: int) -> list[str]:
+    """The port is in the environment."""
+    return [sys.executable, "-m", "service"]
+
+
 def wait_until(done: Callable[[], bool], timeout_s: float, explain: Callable[[], str] = lambda: "") -> None:
     until = time.monotonic() + timeout_s
     while not done():
@@ -110,9 +115,11 @@ def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
     """Start services; all are stopped at the end of the session."""
     with contextlib.ExitStack() as stack:
 
-        def start(environment: Mapping[str, str] = {}) -> ServiceProcess:
+        def start(
+            environment: Mapping[str, str] = {}, command: Callable[[int], list[str]] = _deployed
+        ) -> ServiceProcess:
             log = tmp_path_factory.mktemp("service") / "log.txt"
-            return stack.enter_context(ServiceProcess(log, environment))
+            return stack.enter_context(ServiceProcess(log, environment, command))
 
         yield start
 

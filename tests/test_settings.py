@@ -93,3 +93,13 @@ def test_outputs_may_lie_beside_inputs() -> None:
 
 def test_every_setting_is_documented() -> None:
     assert settings_table() in DOCS.read_text()
+
+
+def test_where_jobs_may_read_and_results_may_go_unless_set() -> None:
+    environment = {"INPUT_BUCKETS": "in-one,in-two", "OUTPUT_BUCKET": "out-b", "OUTPUT_PREFIX": "{bucket}/"}
+    limits = Settings.from_environment(environment).limits
+    assert (limits.read_buckets, limits.write_buckets) == (("in-one", "in-two", "out-b"), ("out-b",))
+    limits = Settings.from_environment(environment | {"READ_BUCKETS": "x-1", "WRITE_BUCKETS": "y-1, y-2"}).limits
+    assert (limits.read_buckets, limits.write_buckets) == (("x-1",), ("y-1", "y-2"))
+    with pytest.raises(BadSetting, match="WRITE_BUCKETS: 'gs://x' is not allowed"):
+        Settings.from_environment({"WRITE_BUCKETS": "gs://x"})

@@ -36,10 +36,10 @@ class PromptSource:
 
 @dataclass(frozen=True)
 class RequestRecord:
-    """What was asked for, and by which object."""
+    """What was asked for, and by which object; None when the job's message brought the prompts."""
 
     prompt_set: PromptSet
-    source: PromptSource
+    source: PromptSource | None
 
 
 def segmentation_document(segmentation: Segmentation, *, masks: bool, contours: bool) -> dict[str, Any]:
@@ -140,11 +140,13 @@ def _head(source: SourceRecord, job_id: str, created: datetime, request: Request
 
 
 def _request_document(request: RequestRecord) -> dict[str, Any]:
-    return {
+    document: dict[str, Any] = {
         "prompts": canonical_prompts(request.prompt_set.prompts),
         "options": canonical_options(request.prompt_set.options),
-        "source": asdict(request.source),
+        "source": None if request.source is None else asdict(request.source),
     }
+    metadata = request.prompt_set.metadata
+    return document if metadata is None else document | {"metadata": metadata}
 
 
 def _rounded(value: float, digits: int) -> float:

@@ -1,34 +1,33 @@
-"""A Pub/Sub push that carries a Cloud Storage notification → what has happened to which object."""
+"""A Pub/Sub message → a notification or a job; a notification → what it means for us."""
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
+from typing import Any
 
-from pydantic import AliasChoices, BaseModel, Field, ValidationError
-
+from service.core import strict_json
+from service.core.envelopes import Message
+from service.core.jobs import JobRequest, parse_job
 from service.core.naming import expand_prefix, is_image, is_sidecar
-from service.errors import BadEnvelope
+from service.core.notifications import NAMING, OBJECT_FINALIZE, Ignored, Notification, from_message, is_notification
+from service.core.prompts import Limits
+from service.errors import BadEnvelope, BadField
 
-OBJECT_FINALIZE = "OBJECT_FINALIZE"
+__all__ = [
+    "OBJECT_FINALIZE",
+    "Event",
+    "Ignored",
+    "ImageArrived",
+    "JobRequest",
+    "Notification",
+    "Rules",
+    "SidecarArrived",
+    "classify",
+    "read_message",
+]
+
 # Parts that gcloud and gsutil upload in parallel and compose afterwards; the composed object has its own event.
 _UPLOAD_PARTS = ("gcloud/tmp/parallel_composite_uploads/", "/gsutil/tmp/parallel_composite_uploads/")
-
-
-@dataclass(frozen=True)
-class Notification:
-    """One event of one object generation, and the Pub/Sub message that brought it.
-
-    `delivery_attempt` counts from 1 and is there only when the subscription has a dead-letter policy.
-    """
-
-    event_type: str
-    bucket: str
-    name: str
-    generation: int
-    content_type: str | None
-    message_id: str
-    delivery_attempt: int | None
 
 
 @dataclass(frozen=True)
@@ -59,65 +58,20 @@ class SidecarArrived:
     generation: int
 
 
-@dataclass(frozen=True)
-class Ignored:
-    """Nothing to do, and why."""
-
-    reason: str
+Event = Notification | JobRequest
 
 
-class _Message(BaseModel):
-    attributes: dict[str, str] = {}
-    data: str = ""
-    message_id: str = Field("", validation_alias=AliasChoices("messageId", "message_id"))
+def read_message(message: Message, limits: Limits) -> Event:
+    """Say what a Pub/Sub message asks for: with the attributes of one it is a notification, else a job.
 
-
-class _Push(BaseModel):
-    """https://cloud.google.com/pubsub/docs/push#receive_push (wrapped)."""
-
-    message: _Message
-    delivery_attempt: int | None = Field(None, validation_alias="deliveryAttempt")
-
-
-class _Attributes(BaseModel):
-    """https://cloud.google.com/storage/docs/pubsub-notifications#attributes."""
-
-    event_type: str = Field(validation_alias="eventType", min_length=1)
-    bucket: str = Field(validation_alias="bucketId", min_length=1)
-    name: str = Field(validation_alias="objectId", min_length=1)
-    generation: int = Field(validation_alias="objectGeneration", gt=0)
-    payload_format: str = Field("NONE", validation_alias="payloadFormat")
-
-
-class _Resource(BaseModel):
-    """https://cloud.google.com/storage/docs/json_api/v1/objects#resource."""
-
-    content_type: str | None = Field(None, validation_alias="contentType")
-
-
-def parse_push(body: bytes) -> Notification:
-    """Read a wrapped Pub/Sub push of a Cloud Storage notification.
-
-    Raises BadEnvelope, saying which part is missing or wrong, for any other body.
+    Raises BadEnvelope, naming the part that is wrong, for what is neither, and for a job that may not be done.
     """
+    if is_notification(message.attributes):
+        return from_message(message.attributes, message.data, message.message_id, message.delivery_attempt)
     try:
-        push = _Push.model_validate_json(body)
-    except ValidationError as error:
-        raise BadEnvelope(f"not a Pub/Sub push: {_reason(error)}") from None
-    try:
-        attributes = _Attributes.model_validate(push.message.attributes)
-    except ValidationError as error:
-        raise BadEnvelope(f"not a Cloud Storage notification: attributes.{_reason(error)}") from None
-    content_type = _content_type(push.message.data) if attributes.payload_format == "JSON_API_V1" else None
-    return Notification(
-        event_type=attributes.event_type,
-        bucket=attributes.bucket,
-        name=attributes.name,
-        generation=attributes.generation,
-        content_type=content_type,
-        message_id=push.message.message_id,
-        delivery_attempt=push.delivery_attempt,
-    )
+        return parse_job(_document(message.data), limits)
+    except BadField as error:
+        raise BadEnvelope(f"not a job: {error.detail}") from None
 
 
 def classify(notification: Notification, rules: Rules) -> ImageArrived | SidecarArrived | Ignored:
@@ -156,16 +110,13 @@ def _is_output(bucket: str, name: str, rules: Rules) -> bool:
     return bucket == rules.output_bucket and name.startswith(prefixes)
 
 
-def _content_type(data: str) -> str | None:
+def _document(data: bytes) -> dict[str, Any]:
+    """A message that is no notification is a JSON object."""
     try:
-        return _Resource.model_validate_json(base64.b64decode(data, validate=True)).content_type
-    except ValidationError as error:
-        raise BadEnvelope(f"message.data is not an object resource: {_reason(error)}") from None
+        document = strict_json.loads(data.decode("utf-8-sig"))
     except ValueError as error:
-        raise BadEnvelope(f"message.data is not base64: {error}") from None
-
-
-def _reason(error: ValidationError) -> str:
-    problem = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(str(part) for part in problem["loc"])[:80]
-    return f"{place}: {problem['msg']}" if place else problem["msg"]
+        reason = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
+        raise BadEnvelope(f"no notification (attributes {', '.join(NAMING)}) and no job: {reason}") from None
+    if not isinstance(document, dict):
+        raise BadEnvelope("not a job: it must be a JSON object")
+    return document

@@ -1,12 +1,9 @@
-"""Which object is what, and what it is called: images, sidecars, outputs, URIs and the job key."""
+"""Which object is what, and what it is called: images, sidecars, outputs, URIs."""
 
 from __future__ import annotations
 
-import hashlib
 import re
 
-from service.core import strict_json
-from service.core.prompts import PromptSet, canonical_options, canonical_prompts
 from service.errors import BadField, NameTooLong
 
 SIDECAR_SUFFIXES = (".prompts.json", ".prompts.txt")
@@ -17,6 +14,9 @@ IMAGE_SUFFIXES = (
 MAX_NAME_BYTES = 1024  # https://cloud.google.com/storage/docs/objects#naming
 _OUTPUT_SUFFIX, _ERROR_SUFFIX = ".json", ".error.json"
 _GS_URI = re.compile(r"gs://([a-z0-9][a-z0-9._-]{1,220}[a-z0-9])/(.+)", re.DOTALL)
+_PINNED = re.compile(r"(.+)#([0-9]+)", re.DOTALL)
+_MAX_GENERATION = 2**63 - 1
+_KEY_DIGITS = 12
 
 
 def is_sidecar(name: str) -> bool:
@@ -54,11 +54,15 @@ def output_name(prefix_template: str, bucket: str, name: str) -> str:
     Raises NameTooLong when this name, or that of the error document beside it, is over the 1024 bytes of UTF-8
     that Cloud Storage allows.
     """
-    output = f"{expand_prefix(prefix_template, bucket)}{name}{_OUTPUT_SUFFIX}"
-    size = len(error_name(output).encode("utf-8", "surrogatepass"))
-    if size > MAX_NAME_BYTES:
-        raise NameTooLong(f"the output's name would have {size} bytes, at most {MAX_NAME_BYTES} are allowed: {output}")
-    return output
+    return _checked(f"{expand_prefix(prefix_template, bucket)}{name}{_OUTPUT_SUFFIX}")
+
+
+def keyed_output_name(prefix_template: str, bucket: str, name: str, key: str) -> str:
+    """`in/kitchen.jpg` → `{prefix}in/kitchen.jpg.{12 digits of the job key}.json`, one for each job on an image.
+
+    Raises NameTooLong as `output_name` does.
+    """
+    return _checked(f"{expand_prefix(prefix_template, bucket)}{name}.{key[:_KEY_DIGITS]}{_OUTPUT_SUFFIX}")
 
 
 def error_name(output: str) -> str:
@@ -79,17 +83,39 @@ def parse_gs_uri(uri: str, field: str = "uri") -> tuple[str, str]:
     return match[1], match[2]
 
 
-def job_key(bucket: str, name: str, generation: int, prompt_set: PromptSet, model_id: str, model_revision: str) -> str:
-    """Identify one piece of work: equal inputs, prompts, options and model give the same 64 hex digits (SHA-256)."""
-    work = {
-        "bucket": bucket,
-        "name": name,
-        "generation": generation,
-        "prompts": canonical_prompts(prompt_set.prompts),
-        "options": canonical_options(prompt_set.options),
-        "model": {"id": model_id, "revision": model_revision},
-    }
-    return hashlib.sha256(strict_json.canonical(work).encode()).hexdigest()
+def parse_image_uri(uri: str, field: str) -> tuple[str, str, int | None]:
+    """Bucket, object name and pinned generation of `gs://bucket/name` or `gs://bucket/name#generation`.
+
+    An object whose own name ends in `#` and digits can only be named with its generation. Raises BadField, under the
+    name `field`, for anything else.
+    """
+    bucket, name = parse_gs_uri(uri, field)
+    pinned = _PINNED.fullmatch(name)
+    generation = None
+    if pinned is not None:
+        name, digits = pinned.groups()
+        # Nineteen digits hold every int64; longer ones are refused before they are made a number.
+        generation = int(digits) if len(digits) <= 19 else 0
+        if not 0 < generation <= _MAX_GENERATION:
+            raise BadField(field, uri, f"its generation must be a number from 1 to {_MAX_GENERATION}")
+    check_name(name, uri, field)
+    return bucket, name, generation
+
+
+def check_name(name: str, uri: str, field: str) -> None:
+    """Raise BadField for the object names that Cloud Storage itself would refuse at every try."""
+    size = len(name.encode("utf-8", "surrogatepass"))
+    if size > MAX_NAME_BYTES:
+        raise BadField(field, uri, f"its name has {size} bytes, at most {MAX_NAME_BYTES} are allowed")
+    if "\n" in name or "\r" in name or name in (".", ".."):
+        raise BadField(field, uri, "Cloud Storage allows no such name")
+
+
+def _checked(output: str) -> str:
+    size = len(error_name(output).encode("utf-8", "surrogatepass"))
+    if size > MAX_NAME_BYTES:
+        raise NameTooLong(f"the output's name would have {size} bytes, at most {MAX_NAME_BYTES} are allowed: {output}")
+    return output
 
 
 def _file_name(name: str) -> str:

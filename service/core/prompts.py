@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from service.core import strict_json
 from service.core.exemplars import VISUAL_TEXT, ExemplarBox, parse_boxes
+from service.core.outputs import Output, parse_output
 from service.errors import BadField, BadSidecar
 
 MAX_METADATA_BYTES = 8192
@@ -40,20 +41,26 @@ class Options:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may ask for."""
+    """What one request may ask for; images of jobs and named outputs only in these buckets."""
 
     max_prompts: int = 64
     max_prompt_chars: int = 1000
     max_boxes: int = 16
+    read_buckets: tuple[str, ...] = ()
+    write_buckets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class PromptSet:
-    """A whole request, prompts in the caller's order. `metadata` is the caller's own and only echoed back."""
+    """A whole request, prompts in the caller's order.
+
+    `metadata` is the caller's own and only echoed back. `output` is where a sidecar wants the result.
+    """
 
     prompts: tuple[Prompt, ...]
     options: Options = Options()
     metadata: dict[str, Any] | None = None
+    output: Output | None = None
 
 
 _OPTIONS = TypeAdapter(Options)
@@ -61,7 +68,7 @@ _DEFAULTS = asdict(Options())
 _OPTION_NAMES = tuple(_DEFAULTS)
 _MUST_BE = {name: field["description"] for name, field in _OPTIONS.json_schema()["properties"].items()}
 _FORM_FIELDS = ("prompts", *_OPTION_NAMES)
-_SIDECAR_FIELDS = ("prompts", "options", "metadata")
+_SIDECAR_FIELDS = ("prompts", "options", "output", "metadata")
 _PROMPT_KEYS = ("text", "boxes", "box_labels")
 _BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
@@ -87,7 +94,7 @@ def parse_form(form: Mapping[str, Sequence[str]], limits: Limits = Limits()) -> 
 def parse_sidecar(name: str, data: bytes, limits: Limits = Limits()) -> PromptSet:
     """Read the sidecar object `name`: JSON if it ends in `.json`, else one prompt a line, `#` comments.
 
-    JSON is a list of prompts or an object of `prompts`, `options` and `metadata` (at most 8 KiB).
+    JSON is a list of prompts or an object of `prompts`, `options`, `output` and `metadata` (at most 8 KiB).
     Raises BadSidecar naming the object, the position in it and the reason.
     """
     try:
@@ -129,21 +136,44 @@ def _canonical_prompt(prompt: Prompt) -> dict[str, Any]:
     return {"text": prompt.text, "boxes": boxes, "box_labels": labels}
 
 
+def parse_prompt_set(document: Mapping[str, Any], limits: Limits) -> PromptSet:
+    """Read `prompts`, `options` and `metadata` of a JSON object whose keys have been checked. Raises BadField."""
+    prompts = document.get("prompts", [])
+    if not isinstance(prompts, list):
+        raise BadField("prompts", prompts, "it must be a list")
+    options = document.get("options")
+    if options is not None and not isinstance(options, dict):
+        raise BadField("options", options, "it must be an object")
+    return PromptSet(_prompts(prompts, limits), _options(options or {}), parse_metadata(document.get("metadata")))
+
+
+def parse_metadata(value: Any) -> dict[str, Any] | None:
+    """Read the caller's own object, None when there is none. Raises BadField when it is over 8 KiB or no object."""
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise BadField("metadata", value, "it must be an object")
+    size = len(strict_json.canonical(value))
+    if size > MAX_METADATA_BYTES:
+        raise BadField("metadata", f"{size} bytes", f"it has at most {MAX_METADATA_BYTES} bytes of JSON")
+    return value
+
+
+def check_keys(document: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Raise BadField for a key that is not known, so that a misspelt one is not silently ignored."""
+    for key, value in document.items():
+        if key not in known:
+            raise BadField(_short(key), value, f"known are {', '.join(known)}")
+
+
 def _from_json(document: Any, limits: Limits) -> PromptSet:
     if isinstance(document, list):
         document = {"prompts": document}
     if not isinstance(document, dict):
         raise ValueError("must be a JSON list of prompts or a JSON object")
-    for key, value in document.items():
-        if key not in _SIDECAR_FIELDS:
-            raise BadField(_short(key), value, f"known are {', '.join(_SIDECAR_FIELDS)}")
-    prompts = document.get("prompts", [])
-    if not isinstance(prompts, list):
-        raise BadField("prompts", prompts, "it must be a list")
-    options = document.get("options", {})
-    if not isinstance(options, dict):
-        raise BadField("options", options, "it must be an object")
-    return PromptSet(_prompts(prompts, limits), _options(options), _metadata(document.get("metadata")))
+    check_keys(document, _SIDECAR_FIELDS)
+    output = parse_output(document.get("output"), limits.write_buckets)
+    return replace(parse_prompt_set(document, limits), output=output)
 
 
 def _from_lines(text: str, limits: Limits) -> PromptSet:
@@ -229,17 +259,6 @@ def _from_text(name: str, text: str) -> float | int | bool:
     if kind is float and _DECIMAL.fullmatch(text):
         return float(text)
     raise BadField(name, text, _allowed(name))
-
-
-def _metadata(value: Any) -> dict[str, Any] | None:
-    if value is None:
-        return None
-    if not isinstance(value, dict):
-        raise BadField("metadata", value, "it must be an object")
-    size = len(strict_json.canonical(value))
-    if size > MAX_METADATA_BYTES:
-        raise BadField("metadata", f"{size} bytes", f"it has at most {MAX_METADATA_BYTES} bytes of JSON")
-    return value
 
 
 def _short(name: str) -> str:

@@ -1,12 +1,14 @@
-"""POST /events: Pub/Sub pushes of Cloud Storage notifications."""
+"""POST /events: Pub/Sub pushes and CloudEvents."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 from flask import Blueprint, Response, request
 
-from service.core.events import parse_push
+from service.core.envelopes import Message, read_request
+from service.core.notifications import Ignored
 from service.errors import BadEnvelope, EventsOff
 from service.worker import Outcome, Worker
 
@@ -21,16 +23,18 @@ def blueprint(worker: Worker | None) -> Blueprint:
     def events() -> Response:
         if worker is None:
             raise EventsOff("INPUT_BUCKETS is not set")
-        for outcome in _outcomes(worker, request.get_data(cache=False)):
+        for outcome in _outcomes(worker, dict(request.headers), request.get_data(cache=False)):
             log.info(outcome.status, extra={"subject": outcome.subject, "reason": outcome.reason})
         return Response(status=204)
 
     return door
 
 
-def _outcomes(worker: Worker, body: bytes) -> list[Outcome]:
+def _outcomes(worker: Worker, headers: Mapping[str, str], body: bytes) -> list[Outcome]:
     try:
-        notification = parse_push(body)
+        event = read_request(headers, body)
     except BadEnvelope as error:
         return [worker.reject(body, error)]
-    return worker.handle(notification)
+    if isinstance(event, Ignored):
+        return [Outcome("ignored", "", event.reason)]
+    return worker.deliver(event) if isinstance(event, Message) else worker.handle(event)

@@ -7,7 +7,7 @@ import json
 from flask import Blueprint, Response, request
 
 from service.core.documents import segmentation_document
-from service.core.prompts import Limits, PromptSet, parse_form
+from service.core.prompts import PromptSet, parse_form
 from service.core.results import Segmentation
 from service.engine.place import Terms
 from service.engine.segmenter import Segmenter
@@ -22,7 +22,7 @@ _GS_WAY = "upload the image to an input bucket (gs://) with a sidecar, which has
 def blueprint(settings: Settings, segmenter: Segmenter) -> Blueprint:
     """The direct door."""
     door = Blueprint("segment", __name__)
-    limits = Limits(settings.max_prompts, settings.max_prompt_chars, settings.max_boxes)
+    limits = settings.limits
 
     @door.post("/segment")
     def segment() -> Response:

@@ -6,20 +6,31 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from service.core.events import Ignored, ImageArrived, Notification, Rules, SidecarArrived, classify
+from service.core.envelopes import Message
+from service.core.events import (
+    Event,
+    Ignored,
+    ImageArrived,
+    JobRequest,
+    Notification,
+    Rules,
+    SidecarArrived,
+    classify,
+    read_message,
+)
 from service.core.naming import gs_uri
 from service.engine.segmenter import Segmenter
 from service.errors import BadEnvelope, CloudUnavailable, NotFound, PreconditionFailed
 from service.settings import Settings
-from service.worker.job import JobRunner, Outcome
+from service.worker.dead_letters import DeadLetters
+from service.worker.direct import DirectJobs
+from service.worker.job import ATTEMPTS, JobRunner, Outcome
+from service.worker.named import Elsewhere, NamedPlace, look_at, placed
 from service.worker.surroundings import Surroundings, look
 
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
     from service.gcp.publisher import Publisher
     from service.gcp.storage import ObjectInfo, ObjectStore
-
-_ATTEMPTS = 5
-_MAX_REASON_BYTES = 1024  # https://cloud.google.com/pubsub/quotas#resource_limits: the value of an attribute
 
 
 class Worker:
@@ -39,14 +50,36 @@ class Worker:
         self._rules = Rules(
             settings.input_buckets, settings.input_prefix, settings.output_bucket or "", settings.output_prefix
         )
-        self._dead_letter_topic = settings.dead_letter_topic
+        self._limits = settings.limits
+        self._dead_letters = DeadLetters(publisher, settings.dead_letter_topic)
         self._store = store
-        self._publisher = publisher
         self._segmenter = segmenter
         self._jobs = JobRunner(settings, self._rules, store, publisher, segmenter, clock)
+        self._direct = DirectJobs(self._rules, store, self._jobs)
 
-    def handle(self, notification: Notification) -> list[Outcome]:
+    def deliver(self, message: Message) -> list[Outcome]:
+        """Read a Pub/Sub message and do what it asks for; one that cannot be read goes to the dead-letter topic."""
+        try:
+            event = read_message(message, self._limits)
+        except BadEnvelope as error:
+            return [self.reject(message, error)]
+        return self.handle(event)
+
+    def reject(self, message: Message | bytes, error: BadEnvelope) -> Outcome:
+        """Publish an unreadable message, or the body of a request without one, whole to the dead-letter topic.
+
+        Without such a topic the error is raised again.
+        """
+        return self._dead_letters.keep(message, error)
+
+    def handle(self, event: Event) -> list[Outcome]:
         """Do what the event asks for; one Outcome an image."""
+        if isinstance(event, JobRequest):
+            _ = self._segmenter.info  # NotReady before anything is read
+            return [self._direct.run(event)]
+        return self._notified(event)
+
+    def _notified(self, notification: Notification) -> list[Outcome]:
         event = classify(notification, self._rules)
         if isinstance(event, Ignored):
             return [Outcome("ignored", gs_uri(notification.bucket, notification.name), event.reason)]
@@ -54,14 +87,6 @@ class Worker:
         if isinstance(event, SidecarArrived):
             return self._sidecar(event)
         return [self._image(event, look(self._store, self._rules, event.bucket, event.name))]
-
-    def reject(self, body: bytes, error: BadEnvelope) -> Outcome:
-        """Publish an unreadable push whole to the dead-letter topic; without one the error is raised again."""
-        if self._dead_letter_topic is None:
-            raise error
-        reason = error.detail.encode(errors="replace")[:_MAX_REASON_BYTES].decode(errors="ignore")
-        message_id = self._publisher.publish(self._dead_letter_topic, body, {"reason": reason})
-        return Outcome("dead_lettered", f"message {message_id}", reason)
 
     def _sidecar(self, event: SidecarArrived) -> list[Outcome]:
         around = look(self._store, self._rules, event.bucket, event.name)
@@ -75,14 +100,19 @@ class Worker:
 
     def _image(self, event: ImageArrived, around: Surroundings) -> Outcome:
         """Run the job of an image, looking again whenever somebody else was faster."""
-        for _ in range(_ATTEMPTS):
+        output, place = None, None
+        for _ in range(ATTEMPTS):
             try:
-                return self._attempt(event, around)
+                return self._attempt(event, around, place)
+            except Elsewhere as elsewhere:
+                output = elsewhere.output
             except (PreconditionFailed, NotFound):
-                around = look(self._store, self._rules, event.bucket, event.name)
+                pass
+            place = look_at(self._store, output)
+            around = look(self._store, self._rules, event.bucket, event.name)
         raise CloudUnavailable(f"{gs_uri(event.bucket, event.name)} or its outputs kept changing")
 
-    def _attempt(self, event: ImageArrived, around: Surroundings) -> Outcome:
+    def _attempt(self, event: ImageArrived, around: Surroundings, place: NamedPlace | None) -> Outcome:
         subject = gs_uri(event.bucket, event.name)
         image = around.inputs.get(event.name)
         if image is None or not _is_live(image, event.generation):
@@ -90,7 +120,7 @@ class Worker:
         sidecar = around.sidecar_of(event.name)
         if sidecar is None:
             return Outcome("waiting_for_prompts", subject)
-        return self._jobs.run(around.job(image, sidecar, self._rules))
+        return self._jobs.run(placed(around.job(image, sidecar, self._rules), place))
 
 
 def _is_live(found: ObjectInfo | None, generation: int) -> bool:

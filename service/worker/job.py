@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,19 +17,23 @@ from service.core.documents import (
     summary,
 )
 from service.core.events import Rules
-from service.core.naming import gs_uri, job_key, output_name
-from service.core.prompts import Limits, Prompt, PromptSet, parse_sidecar
+from service.core.jobs import job_key
+from service.core.naming import gs_uri, output_name
+from service.core.prompts import Prompt, PromptSet, parse_sidecar
 from service.core.results import Segmentation
 from service.engine.place import Terms
 from service.engine.segmenter import Segmenter
-from service.errors import BadSidecar, NotFound, PreconditionFailed, ServiceError, TooLarge
+from service.errors import BadSidecar, NotFound, OutputTaken, PreconditionFailed, ServiceError, TooLarge
 from service.settings import Settings
+from service.worker.named import check_free, check_place
 from service.worker.surroundings import JOB_ID, Job, Slot
 
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
     from service.gcp.publisher import Publisher
     from service.gcp.storage import ObjectStore
 
+# Somebody else was faster each time; after so many the event is given back.
+ATTEMPTS = 5
 Status = Literal[
     "succeeded", "failed", "replayed", "stale", "ignored", "waiting_for_prompts", "waiting_for_image", "dead_lettered"
 ]
@@ -45,7 +49,10 @@ class Outcome:
 
 
 class JobRunner:
-    """Turns one Job into its document and message. PreconditionFailed and NotFound mean: look again and start over."""
+    """Turns one Job into its document and message.
+
+    PreconditionFailed, NotFound and Elsewhere mean: look again and start over.
+    """
 
     def __init__(
         self,
@@ -58,37 +65,50 @@ class JobRunner:
     ) -> None:
         self._settings = settings
         self._rules = rules
-        self._limits = Limits(settings.max_prompts, settings.max_prompt_chars, settings.max_boxes)
+        self._limits = settings.limits
         self._terms = Terms(urgent=False, wait_s=settings.event_wait_s, timeout_s=settings.event_timeout_s)
         self._store = store
         self._publisher = publisher
         self._segmenter = segmenter
         self._clock = clock
 
-    def run(self, job: Job) -> Outcome:
-        """Do the job, or repeat its message when it has been done already."""
+    def run(self, job: Job, request: RequestRecord | None = None) -> Outcome:
+        """Do the job, or repeat its message when it has been done already; `request` if it brings its prompts."""
         try:
-            request = self._request(job)
+            request = request or self._request(job)
         except ServiceError as error:
-            return self._fail(job, error, None)
+            return self.fail(job, error, None)
+        check_place(job, request.prompt_set.output)
+        try:
+            check_free(job)
+        except OutputTaken as error:
+            return self.fail(replace(job, slots=None), error, request)
+        return self._run(job, request)
+
+    def _run(self, job: Job, request: RequestRecord) -> Outcome:
         job_id = self._job_id(job, request.prompt_set)
         if job.slots and job.slots[0].holds(job_id):
             return self._replay(job, job.slots, request)
         try:
             segmentation = self._segment(job, request.prompt_set)
         except ServiceError as error:
-            return self._fail(job, error, request)
+            return self.fail(job, error, request)
         document = result_document(segmentation, request, _source(job), job_id, self._clock())
         return self._settle(job, document, request)
 
     def _request(self, job: Job) -> RequestRecord:
         """Read the prompts; BadSidecar and NameTooLong are the input's fault."""
-        output_name(self._rules.output_prefix, job.bucket, job.image.name)
+        if job.slots is None:
+            output_name(self._rules.output_prefix, job.bucket, job.image.name)
+        assert job.sidecar is not None
         name, size, limit = job.sidecar.name, job.sidecar.size, self._settings.max_sidecar_bytes
         if size > limit:
             raise BadSidecar(f"{name}: {size} bytes; at most {limit} are allowed (MAX_SIDECAR_BYTES)")
         data = self._store.read(job.bucket, name, job.sidecar.generation)
-        return RequestRecord(parse_sidecar(name, data, self._limits), _prompt_source(job))
+        prompt_set = parse_sidecar(name, data, self._limits)
+        if job.caller.metadata is not None:
+            prompt_set = replace(prompt_set, metadata=job.caller.metadata)
+        return RequestRecord(prompt_set, PromptSource(gs_uri(job.bucket, name), job.sidecar.generation))
 
     def _segment(self, job: Job, prompt_set: PromptSet) -> Segmentation:
         size, limit = job.image.size, self._settings.max_object_bytes
@@ -97,10 +117,12 @@ class JobRunner:
         data = self._store.read(job.bucket, job.image.name, job.image.generation)
         return self._segmenter.segment(data, prompt_set, self._terms)
 
-    def _fail(self, job: Job, error: ServiceError, request: RequestRecord | None) -> Outcome:
+    def fail(self, job: Job, error: ServiceError, request: RequestRecord | None) -> Outcome:
         """Write down a fault of the input, once; any other error is raised again."""
         if not _is_input_fault(error):
             raise error
+        if request is None:
+            check_place(job, None)
         job_id = self._job_id(job, request.prompt_set if request else _unread(job))
         document = error_document(_source(job), error, job_id, self._clock(), request)
         if job.slots and job.slots[1].holds(job_id):
@@ -117,40 +139,39 @@ class JobRunner:
             return _outcome(job, document)
         mine, other = reversed(job.slots) if "error" in document else job.slots
         self._store.write_json(
-            self._rules.output_bucket,
+            mine.bucket,
             mine.name,
             _encoded(document),
             if_generation=mine.generation,
             metadata={JOB_ID: document["job_id"]},
         )
-        self._announce(job, document, mine.name, request, replayed=False)
+        self._announce(job, document, mine, request, replayed=False)
         self._exclude(other)
         return _outcome(job, document)
 
     def _replay(self, job: Job, slots: tuple[Slot, Slot], request: RequestRecord | None) -> Outcome:
         """Announce again what is written already, and finish the clean-up that a crash may have left."""
         mine, other = slots
-        document = json.loads(self._store.read(self._rules.output_bucket, mine.name, mine.generation))
-        self._announce(job, document, mine.name, request, replayed=True)
+        document = json.loads(self._store.read(mine.bucket, mine.name, mine.generation))
+        self._announce(job, document, mine, request, replayed=True)
         if other.found:
             self._exclude(other)
         return Outcome("replayed", gs_uri(job.bucket, job.image.name))
 
     def _exclude(self, other: Slot) -> None:
         """Delete the document of the other kind as we saw it; PreconditionFailed when somebody wrote it meanwhile."""
-        bucket = self._rules.output_bucket
         if other.found:
-            gone = self._store.delete(bucket, other.name, other.generation)
+            gone = self._store.delete(other.bucket, other.name, other.generation)
         else:
-            gone = self._store.stat(bucket, other.name) is None
+            gone = self._store.stat(other.bucket, other.name) is None
         if not gone:
-            raise PreconditionFailed(f"{gs_uri(bucket, other.name)} has been written meanwhile")
+            raise PreconditionFailed(f"{gs_uri(other.bucket, other.name)} has been written meanwhile")
 
     def _announce(
         self,
         job: Job,
         document: Mapping[str, Any],
-        output: str | None,
+        output: Slot | None,
         request: RequestRecord | None,
         *,
         replayed: bool,
@@ -160,9 +181,10 @@ class JobRunner:
             return
         data = summary(
             document,
-            gs_uri(self._rules.output_bucket, output) if output else None,
+            gs_uri(output.bucket, output.name) if output else None,
             ms=sum(document["timing_ms"].values()) if "timing_ms" in document else None,
-            metadata=request.prompt_set.metadata if request else None,
+            caller_id=job.caller.id,
+            metadata=request.prompt_set.metadata if request else job.caller.metadata,
         )
         attributes = {
             "status": data["status"],
@@ -173,9 +195,13 @@ class JobRunner:
         }
         self._publisher.publish(topic, _encoded(data), attributes)
 
-    def _job_id(self, job: Job, prompt_set: PromptSet) -> str:
+    def job_id(self, bucket: str, name: str, generation: int, prompt_set: PromptSet) -> str:
+        """The key of the work; NotReady while it is not known which model does it."""
         model = self._segmenter.info
-        return job_key(job.bucket, job.image.name, job.image.generation, prompt_set, model.id, model.revision)
+        return job_key(bucket, name, generation, prompt_set, model.id, model.revision)
+
+    def _job_id(self, job: Job, prompt_set: PromptSet) -> str:
+        return self.job_id(job.bucket, job.image.name, job.image.generation, prompt_set)
 
 
 def _is_input_fault(error: ServiceError) -> bool:
@@ -185,16 +211,12 @@ def _is_input_fault(error: ServiceError) -> bool:
 
 def _unread(job: Job) -> PromptSet:
     """Stand in for prompts that cannot be read, so that a corrected sidecar makes another job."""
-    source = _prompt_source(job)
-    return PromptSet((Prompt(f"{source.uri}#{source.generation}"),))
+    source = job.sidecar or job.image
+    return PromptSet((Prompt(f"{gs_uri(job.bucket, source.name)}#{source.generation}"),))
 
 
 def _source(job: Job) -> SourceRecord:
     return SourceRecord(gs_uri(job.bucket, job.image.name), job.image.generation, job.image.crc32c)
-
-
-def _prompt_source(job: Job) -> PromptSource:
-    return PromptSource(gs_uri(job.bucket, job.sidecar.name), job.sidecar.generation)
 
 
 def _outcome(job: Job, document: Mapping[str, Any]) -> Outcome:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from service.core.events import OBJECT_FINALIZE, ImageArrived, Notification, Rules, classify
 from service.core.naming import (
@@ -16,6 +16,7 @@ from service.core.naming import (
     sidecar_base,
     sidecar_names,
 )
+from service.core.outputs import Output
 from service.errors import NameTooLong
 
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
@@ -27,8 +28,9 @@ JOB_ID = "sam3-job-id"
 
 @dataclass(frozen=True)
 class Slot:
-    """The name of a document and what was there when we looked."""
+    """The place of a document and what was there when we looked."""
 
+    bucket: str
     name: str
     found: ObjectInfo | None
 
@@ -41,15 +43,35 @@ class Slot:
         """Whether the document was made by that job."""
         return self.found is not None and self.found.metadata.get(JOB_ID) == job_id
 
+    @property
+    def foreign(self) -> bool:
+        """Whether somebody else has put an object there."""
+        return self.found is not None and JOB_ID not in self.found.metadata
+
+
+@dataclass(frozen=True)
+class Caller:
+    """What a job's message adds to an image: id and metadata, which are echoed, and where it wants the result."""
+
+    id: str | None = None
+    metadata: dict[str, Any] | None = None
+    output: Output | None = None
+
 
 @dataclass(frozen=True)
 class Job:
-    """One live image with its sidecar, and the places of its two documents; None when its name is too long."""
+    """One live image with its sidecar, and the places of its two documents; None when nothing is to be written.
+
+    `sidecar` is None when the job brings its prompts. `output` is the name that was asked for, if any, of the first
+    place; a job for which nobody has asked goes where its image's name says.
+    """
 
     bucket: str
     image: ObjectInfo
-    sidecar: ObjectInfo
+    sidecar: ObjectInfo | None
     slots: tuple[Slot, Slot] | None
+    output: Output | None = None
+    caller: Caller = Caller()
 
 
 @dataclass(frozen=True)
@@ -75,17 +97,15 @@ class Surroundings:
             (self.inputs[image.name] for image in images if isinstance(image, ImageArrived)), key=lambda info: info.name
         )
 
-    def job(self, image: ObjectInfo, sidecar: ObjectInfo, rules: Rules) -> Job:
+    def job(self, image: ObjectInfo, sidecar: ObjectInfo, rules: Rules, caller: Caller = Caller()) -> Job:
         """Put together what one job needs to know."""
         try:
             output = output_name(rules.output_prefix, self.bucket, image.name)
         except NameTooLong:
-            return Job(self.bucket, image, sidecar, None)
-        slots = self._slot(output), self._slot(error_name(output))
-        return Job(self.bucket, image, sidecar, slots)
-
-    def _slot(self, name: str) -> Slot:
-        return Slot(name, self.outputs.get(name))
+            return Job(self.bucket, image, sidecar, None, caller=caller)
+        found = self.outputs.get
+        slots = tuple(Slot(rules.output_bucket, name, found(name)) for name in (output, error_name(output)))
+        return Job(self.bucket, image, sidecar, (slots[0], slots[1]), caller=caller)
 
     def _as_arrived(self, info: ObjectInfo) -> Notification:
         return Notification(OBJECT_FINALIZE, self.bucket, info.name, info.generation, info.content_type, "", None)

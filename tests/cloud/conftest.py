@@ -30,7 +30,7 @@ from tools.localcloud.settings import LocalCloudSettings
 
 @dataclass(frozen=True)
 class Message:
-    data: dict[str, Any]
+    data: Any  # bytes where it is no JSON
     attributes: dict[str, str]
 
 
@@ -54,6 +54,13 @@ def connected(cloud: LocalCloud) -> Iterator[Clients]:
         yield Clients(gcs, publisher, subscriber)
 
 
+def _readable(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except ValueError:
+        return data
+
+
 class Mailbox:
     """Every message that a pull subscription has delivered so far, once: it too delivers some of them twice."""
 
@@ -67,7 +74,7 @@ class Mailbox:
             ids = [each.ack_id for each in found]
             self._subscriber.acknowledge(subscription=self._subscription, ack_ids=ids)
             for each in found:
-                message = Message(json.loads(each.message.data), dict(each.message.attributes))
+                message = Message(_readable(each.message.data), dict(each.message.attributes))
                 self._messages[each.message.message_id] = message
         return list(self._messages.values())
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from service.core.envelopes import Message
 from service.errors import BadEnvelope, BadField, CloudUnavailable, NotReady, QueueFull, UnreadableImage
 
 PROMPTS = '["cat", "dog"]'
@@ -223,7 +224,7 @@ def test_an_image_without_a_suffix(bench: Any, stage: Any) -> None:
     [
         ("{broken", "bad_sidecar"),
         ("[]", "bad_sidecar"),
-        ('{"prompts": ["cat"], "output": "gs://x/y.json"}', "bad_sidecar"),
+        ('{"prompts": ["cat"], "output": "gs://sam3-input/y.json"}', "bad_sidecar"),
         ("[" + '"cat",' * 20 + '"cat"' + "]", "bad_sidecar"),
         ('["' + "x" * 600 + '"]', "bad_sidecar"),
         ('[{"text": "cat", "boxes": [[4, 4, 2, 9]]}]', "bad_sidecar"),
@@ -421,12 +422,32 @@ def test_an_unreadable_push_is_kept_whole(bench: Any, stage: Any) -> None:
     message = bench.dead_letters.all()[-1]
     assert message.data == {"message": "nonsense"}
     assert message.attributes["reason"].startswith("no message")
+    assert set(message.attributes) == {"reason"}
+
+
+def test_an_unreadable_message_is_kept_as_it_was(bench: Any, stage: Any) -> None:
+    """Also with attributes that are called like the arguments of Google's client."""
+    attributes = {"data": "1", "topic": "2", "timeout": "3", "ordering_key": "4", "self": "5"}
+    subscription = "projects/local-project/subscriptions/jobs"
+    unread = Message(b'{"image": 7}', attributes, "1", subscription, 3)
+    assert [outcome.status for outcome in stage().worker.deliver(unread)] == ["dead_lettered"]
+    message = bench.dead_letters.all()[-1]
+    assert message.data == {"image": 7}
+    reason = "not a job: image: 7 is not allowed; it must be gs://bucket/object or gs://bucket/object#generation"
+    assert message.attributes == attributes | {"reason": reason, "subscription": subscription}
+
+
+def test_a_message_with_as_many_attributes_as_there_may_be_is_kept(bench: Any, stage: Any) -> None:
+    attributes = {f"a{number}": "x" for number in range(100)}
+    stage().worker.deliver(Message(b'"full"', attributes, subscription="s"))
+    message = bench.dead_letters.all()[-1]
+    assert (message.data, message.attributes) == ("full", attributes)
 
 
 def test_an_unreadable_push_that_cannot_be_kept_is_not_acknowledged(stage: Any) -> None:
     s = stage()
     s.publisher.trouble = raising(CloudUnavailable("down"), at="publish")
     with pytest.raises(CloudUnavailable):
-        s.worker.reject(b"x", BadEnvelope("no"))
+        s.worker.deliver(Message(b"x"))
     with pytest.raises(BadEnvelope):
-        stage(DEAD_LETTER_TOPIC="").worker.reject(b"x", BadEnvelope("no"))
+        stage(DEAD_LETTER_TOPIC="").worker.deliver(Message(b"x"))

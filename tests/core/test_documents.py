@@ -102,6 +102,7 @@ def test_a_result_is_the_whole_answer_and_where_it_comes_from() -> None:
             "prompts": [{"text": "mug cup"}, {"text": "plate"}],
             "options": {"threshold": 0.4, "mask_threshold": 0.5, "max_instances": 200},
             "source": {"uri": "gs://photos-in/in/kitchen.prompts.json", "generation": 1700000000000000},
+            "metadata": {"order": 7},
         },
     }
     assert json.loads(json.dumps(document, allow_nan=False)) == document

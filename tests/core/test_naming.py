@@ -7,15 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.core.exemplars import ExemplarBox
+from service.core.jobs import job_key
 from service.core.naming import (
     MAX_NAME_BYTES,
     error_name,
     gs_uri,
     is_image,
     is_sidecar,
-    job_key,
+    keyed_output_name,
     output_name,
     parse_gs_uri,
+    parse_image_uri,
     sidecar_base,
     sidecar_names,
 )
@@ -155,6 +157,46 @@ def test_other_uris_are_refused(uri: str) -> None:
 
 
 MUG = PromptSet((Prompt("mug"), Prompt("Löffel")), Options(threshold=0.4))
+
+
+@pytest.mark.parametrize(
+    ("uri", "meaning"),
+    [
+        ("gs://photos-in/a.jpg", ("photos-in", "a.jpg", None)),
+        ("gs://photos-in/a.jpg#1700000000000001", ("photos-in", "a.jpg", 1700000000000001)),
+        ("gs://photos-in/a#b.jpg", ("photos-in", "a#b.jpg", None)),
+        ("gs://photos-in/a#7#8", ("photos-in", "a#7", 8)),
+        ("gs://photos-in/#7", ("photos-in", "#7", None)),
+        ("gs://photos-in/a.jpg#latest", ("photos-in", "a.jpg#latest", None)),
+    ],
+)
+def test_an_image_may_be_pinned_to_a_generation(uri: str, meaning: object) -> None:
+    assert parse_image_uri(uri, "image") == meaning
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "gs://photos-in/a.jpg#0",
+        f"gs://photos-in/a.jpg#{2**63}",
+        "gs://photos-in/a.jpg#" + "9" * 5000,
+        "gs://photos-in/" + "ü" * 513,
+        "gs://photos-in/a\nb.jpg",
+        "gs://photos-in/..",
+        "gs://photos-in/",
+        "https://photos-in/a.jpg",
+    ],
+)
+def test_images_that_cloud_storage_could_not_have(uri: str) -> None:
+    with pytest.raises(BadField, match=r"^image: .* is not allowed; ") as caught:
+        parse_image_uri(uri, "image")
+    assert len(caught.value.detail) < 300
+
+
+def test_each_job_on_an_image_has_a_name_of_its_own() -> None:
+    assert keyed_output_name("{bucket}/", "b", "in/a.jpg", "0123456789abcdef") == "b/in/a.jpg.0123456789ab.json"
+    with pytest.raises(NameTooLong):
+        keyed_output_name("", "b", "x" * 1001, "0123456789abcdef")
 
 
 def key(

@@ -179,7 +179,7 @@ def test_a_byte_order_mark_is_tolerated_in_json() -> None:
         (b'{"prompts": ["a", 7]}', "prompts[1]: 7 is not allowed; a prompt must be text"),
         (b'{"prompts": ["a", ["b"]]}', "prompts[1]"),
         (b'{"prompts": ["a", null]}', "prompts[1]"),
-        (b'{"prompts": ["a"], "output": "gs://b/o.json"}', "output: 'gs://b/o.json' is not allowed; known are prompts"),
+        (b'{"prompts": ["a"], "output": "gs://bkt/o.json"}', "output: 'gs://bkt/o.json' is not allowed; its bucket"),
         (b'{"prompts": ["a"], "option": {}}', "option: {} is not allowed"),
         (b'{"prompts": ["a"], "options": []}', "options: [] is not allowed; it must be an object"),
         (b'{"prompts": ["a"], "options": {"treshold": 1}}', "no such option, known are threshold"),
