@@ -12,6 +12,7 @@ from typing import Any
 from service.core.masks import rings, rle
 from service.core.prompts import PromptSet, canonical_options, canonical_prompts
 from service.core.results import PromptResult, Segmentation
+from service.core.sources import PromptSource
 from service.errors import ServiceError
 
 SCHEMA = "sam3.result/1"
@@ -24,14 +25,6 @@ class SourceRecord:
     uri: str
     generation: int
     crc32c: str | None = None
-
-
-@dataclass(frozen=True)
-class PromptSource:
-    """The object that the prompts came from."""
-
-    uri: str
-    generation: int
 
 
 @dataclass(frozen=True)
@@ -143,7 +136,7 @@ def _request_document(request: RequestRecord) -> dict[str, Any]:
     return {
         "prompts": canonical_prompts(request.prompt_set.prompts),
         "options": canonical_options(request.prompt_set.options),
-        "source": asdict(request.source),
+        "source": {name: value for name, value in asdict(request.source).items() if value is not None},
     }
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import AliasChoices, BaseModel, Field, ValidationError
 
-from service.core.naming import expand_prefix, is_image, is_sidecar
+from service.core.naming import expand_prefix, is_folder_prompts, is_image, is_sidecar
 from service.errors import BadEnvelope
 
 OBJECT_FINALIZE = "OBJECT_FINALIZE"
@@ -57,6 +57,18 @@ class SidecarArrived:
     bucket: str
     name: str
     generation: int
+
+
+@dataclass(frozen=True)
+class FolderPromptsArrived:
+    """This generation of the prompts of a folder, `_prompts.json` or `_prompts.txt` in it, is final."""
+
+    bucket: str
+    name: str
+    generation: int
+
+
+Arrived = ImageArrived | SidecarArrived | FolderPromptsArrived
 
 
 @dataclass(frozen=True)
@@ -120,23 +132,37 @@ def parse_push(body: bytes) -> Notification:
     )
 
 
-def classify(notification: Notification, rules: Rules) -> ImageArrived | SidecarArrived | Ignored:
+def classify(notification: Notification, rules: Rules) -> Arrived | Ignored:
     """Say what a notification means for us."""
-    reason = _out_of_scope(notification, rules)
+    if notification.event_type != OBJECT_FINALIZE:
+        return Ignored(f"event type {notification.event_type}, only {OBJECT_FINALIZE} starts work")
+    return classify_object(
+        notification.bucket, notification.name, notification.generation, notification.content_type, rules
+    )
+
+
+def classify_object(
+    bucket: str, name: str, generation: int, content_type: str | None, rules: Rules
+) -> Arrived | Ignored:
+    """Say what a live object is to us, as its own event would have said."""
+    reason = _out_of_scope(bucket, name, rules)
     if reason is not None:
         return Ignored(reason)
-    bucket, name, generation = notification.bucket, notification.name, notification.generation
+    if is_folder_prompts(name):
+        return FolderPromptsArrived(bucket, name, generation)
     if is_sidecar(name):
         return SidecarArrived(bucket, name, generation)
-    if is_image(name, notification.content_type):
+    if is_image(name, content_type):
         return ImageArrived(bucket, name, generation)
-    return Ignored(f"neither an image nor a sidecar (content type {notification.content_type})")
+    return Ignored(f"neither an image nor prompts (content type {content_type})")
 
 
-def _out_of_scope(notification: Notification, rules: Rules) -> str | None:
-    bucket, name = notification.bucket, notification.name
-    if notification.event_type != OBJECT_FINALIZE:
-        return f"event type {notification.event_type}, only {OBJECT_FINALIZE} starts work"
+def in_scope(bucket: str, name: str, rules: Rules) -> bool:
+    """Whether an object of this name can be an input at all."""
+    return _out_of_scope(bucket, name, rules) is None
+
+
+def _out_of_scope(bucket: str, name: str, rules: Rules) -> str | None:
     if bucket not in rules.input_buckets:
         return f"bucket {bucket} is not in INPUT_BUCKETS ({', '.join(rules.input_buckets)})"
     if name.endswith("/"):

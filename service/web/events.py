@@ -6,7 +6,9 @@ import logging
 
 from flask import Blueprint, Response, request
 
-from service.core.events import parse_push
+from service.core.events import ImageArrived, Notification, parse_push
+from service.core.folders import FolderPage
+from service.core.jobs_topic import read_jobs_message
 from service.errors import BadEnvelope, EventsOff
 from service.worker import Outcome, Worker
 
@@ -30,7 +32,16 @@ def blueprint(worker: Worker | None) -> Blueprint:
 
 def _outcomes(worker: Worker, body: bytes) -> list[Outcome]:
     try:
-        notification = parse_push(body)
+        return worker.handle(_received(body))
     except BadEnvelope as error:
         return [worker.reject(body, error)]
-    return worker.handle(notification)
+
+
+def _received(body: bytes) -> Notification | FolderPage | ImageArrived:
+    try:
+        return parse_push(body)
+    except BadEnvelope:
+        message = read_jobs_message(body)
+        if message is None:
+            raise
+        return message

@@ -6,12 +6,23 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from service.core.events import Ignored, ImageArrived, Notification, Rules, SidecarArrived, classify
+from service.core.events import (
+    FolderPromptsArrived,
+    Ignored,
+    ImageArrived,
+    Notification,
+    Rules,
+    SidecarArrived,
+    classify,
+)
+from service.core.folders import FolderPage
 from service.core.naming import gs_uri
 from service.engine.segmenter import Segmenter
 from service.errors import BadEnvelope, CloudUnavailable, NotFound, PreconditionFailed
 from service.settings import Settings
+from service.worker.folder import PAGE_SIZE, FolderFanOut
 from service.worker.job import JobRunner, Outcome
+from service.worker.sources import PromptFinder
 from service.worker.surroundings import Surroundings, look
 
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
@@ -35,6 +46,7 @@ class Worker:
         publisher: Publisher,
         segmenter: Segmenter,
         clock: Callable[[], datetime],
+        folder_page_size: int = PAGE_SIZE,
     ) -> None:
         self._rules = Rules(
             settings.input_buckets, settings.input_prefix, settings.output_bucket or "", settings.output_prefix
@@ -43,13 +55,19 @@ class Worker:
         self._store = store
         self._publisher = publisher
         self._segmenter = segmenter
-        self._jobs = JobRunner(settings, self._rules, store, publisher, segmenter, clock)
+        self._prompts = PromptFinder(settings, self._rules, store)
+        self._jobs = JobRunner(settings, self._rules, self._prompts, store, publisher, segmenter, clock)
+        self._folders = FolderFanOut(self._rules, settings.jobs_topic, store, publisher, folder_page_size)
 
-    def handle(self, notification: Notification) -> list[Outcome]:
+    def handle(self, received: Notification | FolderPage | ImageArrived) -> list[Outcome]:
         """Do what the event asks for; one Outcome an image."""
-        event = classify(notification, self._rules)
+        if isinstance(received, FolderPage):
+            return [self._folders.handle(received)]
+        event = classify(received, self._rules) if isinstance(received, Notification) else received
         if isinstance(event, Ignored):
-            return [Outcome("ignored", gs_uri(notification.bucket, notification.name), event.reason)]
+            return [Outcome("ignored", gs_uri(received.bucket, received.name), event.reason)]
+        if isinstance(event, FolderPromptsArrived):  # needs no model
+            return [self._folders.handle(FolderPage(event.bucket, event.name, event.generation))]
         _ = self._segmenter.info  # NotReady before anything is read
         if isinstance(event, SidecarArrived):
             return self._sidecar(event)
@@ -87,10 +105,10 @@ class Worker:
         image = around.inputs.get(event.name)
         if image is None or not _is_live(image, event.generation):
             return Outcome("stale", subject)
-        sidecar = around.sidecar_of(event.name)
-        if sidecar is None:
+        prompts = self._prompts.find(around, image)
+        if prompts is None:
             return Outcome("waiting_for_prompts", subject)
-        return self._jobs.run(around.job(image, sidecar, self._rules))
+        return self._jobs.run(around.job(image, prompts, self._rules))
 
 
 def _is_live(found: ObjectInfo | None, generation: int) -> bool:

@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from service.core.documents import (
-    PromptSource,
     RequestRecord,
     SourceRecord,
     error_document,
@@ -18,12 +17,14 @@ from service.core.documents import (
 )
 from service.core.events import Rules
 from service.core.naming import gs_uri, job_key, output_name
-from service.core.prompts import Limits, Prompt, PromptSet, parse_sidecar
+from service.core.prompts import Prompt, PromptSet
 from service.core.results import Segmentation
+from service.core.sources import source_metadata
 from service.engine.place import Terms
 from service.engine.segmenter import Segmenter
-from service.errors import BadSidecar, NotFound, PreconditionFailed, ServiceError, TooLarge
+from service.errors import NotFound, PreconditionFailed, ServiceError, TooLarge
 from service.settings import Settings
+from service.worker.sources import PromptFinder
 from service.worker.surroundings import JOB_ID, Job, Slot
 
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
@@ -31,7 +32,15 @@ if TYPE_CHECKING:  # what is only named in annotations need not be imported by a
     from service.gcp.storage import ObjectStore
 
 Status = Literal[
-    "succeeded", "failed", "replayed", "stale", "ignored", "waiting_for_prompts", "waiting_for_image", "dead_lettered"
+    "succeeded",
+    "failed",
+    "replayed",
+    "stale",
+    "ignored",
+    "fanned_out",
+    "waiting_for_prompts",
+    "waiting_for_image",
+    "dead_lettered",
 ]
 
 
@@ -51,6 +60,7 @@ class JobRunner:
         self,
         settings: Settings,
         rules: Rules,
+        prompts: PromptFinder,
         store: ObjectStore,
         publisher: Publisher,
         segmenter: Segmenter,
@@ -58,7 +68,7 @@ class JobRunner:
     ) -> None:
         self._settings = settings
         self._rules = rules
-        self._limits = Limits(settings.max_prompts, settings.max_prompt_chars, settings.max_boxes)
+        self._prompts = prompts
         self._terms = Terms(urgent=False, wait_s=settings.event_wait_s, timeout_s=settings.event_timeout_s)
         self._store = store
         self._publisher = publisher
@@ -84,11 +94,7 @@ class JobRunner:
     def _request(self, job: Job) -> RequestRecord:
         """Read the prompts; BadSidecar and NameTooLong are the input's fault."""
         output_name(self._rules.output_prefix, job.bucket, job.image.name)
-        name, size, limit = job.sidecar.name, job.sidecar.size, self._settings.max_sidecar_bytes
-        if size > limit:
-            raise BadSidecar(f"{name}: {size} bytes; at most {limit} are allowed (MAX_SIDECAR_BYTES)")
-        data = self._store.read(job.bucket, name, job.sidecar.generation)
-        return RequestRecord(parse_sidecar(name, data, self._limits), _prompt_source(job))
+        return RequestRecord(self._prompts.read(job.bucket, job.prompts), job.prompts.source)
 
     def _segment(self, job: Job, prompt_set: PromptSet) -> Segmentation:
         size, limit = job.image.size, self._settings.max_object_bytes
@@ -121,7 +127,7 @@ class JobRunner:
             mine.name,
             _encoded(document),
             if_generation=mine.generation,
-            metadata={JOB_ID: document["job_id"]},
+            metadata={JOB_ID: document["job_id"], **source_metadata(job.prompts.source)},
         )
         self._announce(job, document, mine.name, request, replayed=False)
         self._exclude(other)
@@ -185,16 +191,11 @@ def _is_input_fault(error: ServiceError) -> bool:
 
 def _unread(job: Job) -> PromptSet:
     """Stand in for prompts that cannot be read, so that a corrected sidecar makes another job."""
-    source = _prompt_source(job)
-    return PromptSet((Prompt(f"{source.uri}#{source.generation}"),))
+    return PromptSet((Prompt(job.prompts.fingerprint),))
 
 
 def _source(job: Job) -> SourceRecord:
     return SourceRecord(gs_uri(job.bucket, job.image.name), job.image.generation, job.image.crc32c)
-
-
-def _prompt_source(job: Job) -> PromptSource:
-    return PromptSource(gs_uri(job.bucket, job.sidecar.name), job.sidecar.generation)
 
 
 def _outcome(job: Job, document: Mapping[str, Any]) -> Outcome:
