@@ -25,7 +25,7 @@ class _Document(BaseModel):
 
 @dataclass(frozen=True)
 class FolderPage:
-    """The part of a folder that follows the object `after` ("" at first), concerned by one generation of its prompts."""
+    """One generation of a folder's prompts, and the part of the folder that follows the object `after` ("" at first)."""
 
     bucket: str
     name: str
@@ -47,7 +47,7 @@ class FolderPage:
         return replace(self, after=after)
 
     def encode(self) -> bytes:
-        """The message for JOBS_TOPIC: `{"folder": "gs://bucket/path/_prompts.json#generation", "after": "path/a.jpg"}`."""
+        """The message for JOBS_TOPIC: `{"folder": "gs://bucket/in/_prompts.json#123", "after": "in/last.jpg"}`."""
         return json.dumps({"folder": self.uri, "after": self.after}).encode()
 
     @classmethod
@@ -57,9 +57,8 @@ class FolderPage:
             fields = _Document.model_validate(document)
         except ValidationError as error:
             problem = error.errors(include_url=False, include_input=False)[0]
-            raise BadEnvelope(
-                f"not a folder page: {'.'.join(map(str, problem['loc']))[:80]}: {problem['msg']}"
-            ) from None
+            place = ".".join(str(part) for part in problem["loc"])[:80]
+            raise BadEnvelope(f"not a folder page: {place}: {problem['msg']}") from None
         return cls(*_pinned(fields.folder), fields.after)
 
 

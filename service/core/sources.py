@@ -48,7 +48,7 @@ def source_metadata(source: PromptSource) -> dict[str, str]:
 
     The URI is percent-encoded, as metadata may travel in HTTP headers.
     """
-    values = {_KIND: source.kind}
+    values: dict[str, str] = {_KIND: source.kind}
     if source.uri is not None:
         values |= {_URI: quote(source.uri, safe="/:"), _GENERATION: str(source.generation)}
     return values
@@ -56,10 +56,10 @@ def source_metadata(source: PromptSource) -> dict[str, str]:
 
 def recorded_source(metadata: Mapping[str, str]) -> PromptSource | None:
     """The source that a document's metadata remembers, or None when it remembers none that we know."""
-    kinds: dict[str, SourceKind] = {kind: kind for kind in get_args(SourceKind)}
-    kind, generation = kinds.get(metadata.get(_KIND, "")), metadata.get(_GENERATION, "")
+    kind: SourceKind | None = next((kind for kind in get_args(SourceKind) if kind == metadata.get(_KIND)), None)
     if kind is None:
         return None
+    generation = metadata.get(_GENERATION, "")
     if _URI not in metadata or not generation.isdecimal():
         return PromptSource(kind)
     return PromptSource(kind, unquote(metadata[_URI]), int(generation))

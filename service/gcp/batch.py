@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import requests
@@ -16,25 +16,25 @@ _PART = "Content-Type: application/http\n"
 
 def stat_batch(
     bucket: storage.Bucket,
-    names: Iterable[str],
+    names: Sequence[str],
     *,
     timeout: tuple[float, float],
     retry: Callable[[Callable[[], Any]], Callable[[], Any]],
 ) -> list[storage.Blob]:
     """Describe the live objects of these names, at most MAX_CALLS, leaving out those that are not there.
 
-    Raises the client's exceptions when the request, or the answer to one of its parts, is neither.
+    Raises the client's exceptions when the request or one of its parts is answered otherwise.
     """
-    blobs = [bucket.blob(name) for name in names]
 
-    def ask() -> list[int]:
+    def ask() -> list[storage.Blob]:
+        blobs = [bucket.blob(name) for name in names]
         with _NumberedBatch(bucket.client, raise_exception=False) as batch:
             for blob in blobs:
                 blob.reload(timeout=timeout)
-        return [_checked(answer) for answer in batch.answers]
+        return [blob for blob, answer in zip(blobs, batch.answers, strict=True) if _is_there(answer)]
 
-    statuses = retry(ask)()
-    return [blob for blob, status in zip(blobs, statuses, strict=True) if status == 200]
+    found: list[storage.Blob] = retry(ask)()
+    return found
 
 
 class _NumberedBatch(Batch):  # type: ignore[misc]
@@ -54,8 +54,8 @@ class _NumberedBatch(Batch):  # type: ignore[misc]
         return self.answers
 
 
-def _checked(answer: requests.Response) -> int:
-    """200 or 404; anything else leaves open whether the object is there."""
+def _is_there(answer: requests.Response) -> bool:
+    """Anything but 200 and 404 leaves it open, and is trouble."""
     if answer.status_code not in (200, 404):
         raise api.from_http_response(answer)
-    return answer.status_code
+    return answer.status_code == 200

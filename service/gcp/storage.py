@@ -76,12 +76,6 @@ class ObjectStore:
             data: bytes = blob.download_as_bytes(timeout=_TIMEOUT_S, retry=_RETRY)
         return data
 
-    def list(self, bucket: str, prefix: str) -> list[ObjectInfo]:
-        """Describe every live object whose name begins with `prefix`."""
-        with _translated(f"list gs://{bucket}/{prefix}", missing_bucket=True):
-            blobs = self._client.list_blobs(bucket, prefix=prefix, fields=_FIELDS, timeout=_TIMEOUT_S, retry=_RETRY)
-            return [_info(blob) for blob in blobs]
-
     def list_range(
         self, bucket: str, prefix: str, *, start: str, limit: int, end: str | None = None
     ) -> list[ObjectInfo]:
@@ -97,6 +91,12 @@ class ObjectStore:
                 timeout=_TIMEOUT_S,
                 retry=_RETRY,
             )
+            return [_info(blob) for blob in blobs]
+
+    def list(self, bucket: str, prefix: str) -> list[ObjectInfo]:
+        """Describe every live object whose name begins with `prefix`."""
+        with _translated(f"list gs://{bucket}/{prefix}", missing_bucket=True):
+            blobs = self._client.list_blobs(bucket, prefix=prefix, fields=_FIELDS, timeout=_TIMEOUT_S, retry=_RETRY)
             return [_info(blob) for blob in blobs]
 
     def write_json(

@@ -19,7 +19,7 @@ PAGE_SIZE = 500
 
 
 class FolderFanOut:
-    """Publishes jobs to JOBS_TOPIC. Time and memory of a call are bounded by `page_size` (objects), not by the folder."""
+    """Publishes jobs to JOBS_TOPIC. Time and memory of a call are bounded by `page_size` objects, not by the folder."""
 
     def __init__(
         self,
@@ -60,9 +60,8 @@ class FolderFanOut:
         """Say so when these prompts concern nobody: out of scope, replaced, deleted, or outranked by those beside."""
         meaning = classify_object(page.bucket, page.name, page.generation, None, self._rules)
         if not isinstance(meaning, FolderPromptsArrived):
-            return Outcome(
-                "ignored", page.uri, meaning.reason if isinstance(meaning, Ignored) else "no folder's prompts"
-            )
+            reason = meaning.reason if isinstance(meaning, Ignored) else "not the prompts of a folder"
+            return Outcome("ignored", page.uri, reason)
         beside = folder_prompts_beside(page.name)
         above = beside[: beside.index(page.name)]
         live = self._store.stat_all(page.bucket, [*above, page.name])
