@@ -25,7 +25,7 @@ class _Document(BaseModel):
 
 @dataclass(frozen=True)
 class FolderPage:
-    """One generation of a folder's prompts, and the part of the folder that follows the object `after` ("" at first)."""
+    """One generation of a folder's prompts, and the objects in it that follow the name `after` ("" at first)."""
 
     bucket: str
     name: str

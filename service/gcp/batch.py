@@ -50,7 +50,10 @@ class _NumberedBatch(Batch):  # type: ignore[misc]
 
     def finish(self, raise_exception: bool = True) -> list[requests.Response]:
         """Send the request and keep its answers, in the order of the calls."""
-        self.answers = super().finish(raise_exception)
+        try:
+            self.answers = super().finish(raise_exception)
+        except ValueError as error:
+            raise api.BadGateway("the answer to a batch cannot be read") from error
         return self.answers
 
 
