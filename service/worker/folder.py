@@ -73,8 +73,7 @@ class FolderFanOut:
         return None
 
     def _part(self, page: FolderPage) -> Part:
-        """The list begins with the object `after` itself, unless it has been deleted since."""
-        limit = self._page_size + 1
-        found = self._store.list_range(page.bucket, page.folder, start=page.after, limit=limit)
-        objects = [info for info in found if info.name > page.after][: self._page_size]
-        return Part(page.after, objects, more=len(found) == limit)
+        """The list has two objects too many: `after` itself, unless it is gone, and one that tells of a next page."""
+        found = self._store.list_range(page.bucket, page.folder, start=page.after, limit=self._page_size + 2)
+        objects = [info for info in found if info.name > page.after]
+        return Part(page.after, objects[: self._page_size], more=len(objects) > self._page_size)
