@@ -118,7 +118,7 @@ class NotReady(ServiceError):
 
 
 class EventsOff(ServiceError):
-    """An event at a service that has no input bucket; Pub/Sub keeps it until the setting is there."""
+    """An event that a missing setting keeps from being handled; Pub/Sub keeps it until the setting is there."""
 
     code, title, status, retryable, retry_after_s = "events_off", "Events are not configured", 503, True, 60
 

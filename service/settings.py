@@ -11,12 +11,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
-from service.core.prompts import Limits
+from service.core.prompts import Limits, parse_defaults
 
 # gunicorn's Arbiter.WORKER_BOOT_ERROR: the one status of a worker that ends the whole server instead of a restart.
 FAILED_START = 3
 
 _MIB = 1024 * 1024
+_SHOWN = 200  # characters of a long value in a message
 _ALIASES = {"HF_TOKEN": ("HUGGINGFACE_HUB_TOKEN",)}
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 
@@ -131,6 +132,12 @@ class Settings(BaseModel):
         "Buckets that the `output` of a job or sidecar may lie in; unset: the output bucket",
         "bucket names, separated by commas",
     )
+    default_prompts: str | None = _row(
+        None, "Prompts of an image that has none of its own and none in its folders", "a JSON list of prompts, or one"
+    )
+    jobs_topic: TopicName | None = _row(
+        None, "Topic of jobs; a folder's `_prompts.json` needs it to reach the images that are there already", _TOPIC
+    )
     results_topic: TopicName | None = _row(None, "Topic of the results messages; unset: no messages", _TOPIC)
     dead_letter_topic: TopicName | None = _row(
         None, "Topic for events that cannot be read; unset: they are answered 400", _TOPIC
@@ -189,6 +196,21 @@ class Settings(BaseModel):
     @classmethod
     def _any_case(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _default_prompts_can_be_read(self) -> Settings:
+        if self.default_prompts is None:
+            return self
+        limits = Limits(self.max_prompts, self.max_prompt_chars, self.max_boxes)
+        try:
+            parse_defaults(self.default_prompts, limits)
+        except ValueError as error:
+            value = self.default_prompts
+            shown = repr(value if len(value) <= _SHOWN else f"{value[:_SHOWN]}…")
+            raise ValueError(
+                f"DEFAULT_PROMPTS: {shown} is not allowed; allowed: a JSON list of prompts, or one; {error}"
+            ) from None
+        return self
 
     @model_validator(mode="after")
     def _outputs_have_a_place(self) -> Settings:

@@ -52,6 +52,11 @@ def test_lists_and_prefixes() -> None:
         ("MAX_PIXELS", "1e8", "a whole number"),
         ("LOG_LEVEL", "loud", "DEBUG, INFO, WARNING or ERROR"),
         ("RESULTS_TOPIC", "results", "projects/PROJECT/topics/TOPIC"),
+        ("JOBS_TOPIC", "jobs", "projects/PROJECT/topics/TOPIC"),
+        ("DEFAULT_PROMPTS", "[]", "a JSON list of prompts, or one; prompts: '0 prompts' is not allowed; give 1 to 64"),
+        ("DEFAULT_PROMPTS", '["cat"', "a JSON list of prompts, or one; not JSON"),
+        ("DEFAULT_PROMPTS", '["cat", 5]', "prompts[1]: 5 is not allowed; a prompt must be text"),
+        ("DEFAULT_PROMPTS", '{"boxes": []}', "a JSON list of prompts, or one; prompts[0]"),
         ("INPUT_BUCKETS", "gs://bucket", "without gs://"),
         ("OUTPUT_BUCKET", "bucket/", "without a slash"),
     ],
@@ -89,6 +94,16 @@ def test_outputs_may_lie_beside_inputs() -> None:
         {"INPUT_BUCKETS": "both", "OUTPUT_BUCKET": "both", "OUTPUT_PREFIX": "results/"}
     )
     assert settings.output_prefix == "results/"
+
+
+@pytest.mark.parametrize("value", ['["cat", {"text": "dog"}]', "cat, and dog", '{"text": "cat"}'])
+def test_default_prompts_are_a_list_or_one(value: str) -> None:
+    assert Settings.from_environment({"DEFAULT_PROMPTS": value}).default_prompts == value
+
+
+def test_default_prompts_keep_to_the_limits() -> None:
+    with pytest.raises(BadSetting, match="give 1 to 1"):
+        Settings.from_environment({"DEFAULT_PROMPTS": '["cat", "dog"]', "MAX_PROMPTS": "1"})
 
 
 def test_every_setting_is_documented() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from service.core.masks import rings, rle
 from service.core.prompts import PromptSet, canonical_options, canonical_prompts
 from service.core.results import PromptResult, Segmentation
+from service.core.sources import PromptSource
 from service.errors import ServiceError
 
 SCHEMA = "sam3.result/1"
@@ -24,14 +25,6 @@ class SourceRecord:
     uri: str
     generation: int
     crc32c: str | None = None
-
-
-@dataclass(frozen=True)
-class PromptSource:
-    """The object that the prompts came from."""
-
-    uri: str
-    generation: int
 
 
 @dataclass(frozen=True)
@@ -143,10 +136,14 @@ def _request_document(request: RequestRecord) -> dict[str, Any]:
     document: dict[str, Any] = {
         "prompts": canonical_prompts(request.prompt_set.prompts),
         "options": canonical_options(request.prompt_set.options),
-        "source": None if request.source is None else asdict(request.source),
+        "source": None if request.source is None else _present(asdict(request.source)),
     }
     metadata = request.prompt_set.metadata
     return document if metadata is None else document | {"metadata": metadata}
+
+
+def _present(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if value is not None}
 
 
 def _rounded(value: float, digits: int) -> float:

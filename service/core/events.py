@@ -7,8 +7,9 @@ from typing import Any
 
 from service.core import strict_json
 from service.core.envelopes import Message
+from service.core.folders import FolderPage
 from service.core.jobs import JobRequest, parse_job
-from service.core.naming import expand_prefix, is_image, is_sidecar
+from service.core.naming import expand_prefix, is_folder_prompts, is_image, is_sidecar
 from service.core.notifications import NAMING, OBJECT_FINALIZE, Ignored, Notification, from_message, is_notification
 from service.core.prompts import Limits
 from service.errors import BadEnvelope, BadField
@@ -16,6 +17,8 @@ from service.errors import BadEnvelope, BadField
 __all__ = [
     "OBJECT_FINALIZE",
     "Event",
+    "FolderPage",
+    "FolderPromptsArrived",
     "Ignored",
     "ImageArrived",
     "JobRequest",
@@ -23,6 +26,8 @@ __all__ = [
     "Rules",
     "SidecarArrived",
     "classify",
+    "classify_object",
+    "in_scope",
     "read_message",
 ]
 
@@ -58,39 +63,64 @@ class SidecarArrived:
     generation: int
 
 
-Event = Notification | JobRequest
+@dataclass(frozen=True)
+class FolderPromptsArrived:
+    """This generation of the prompts of a folder, `_prompts.json` or `_prompts.txt` in it, is final."""
+
+    bucket: str
+    name: str
+    generation: int
+
+
+Arrived = ImageArrived | SidecarArrived | FolderPromptsArrived
+Event = Notification | JobRequest | FolderPage
 
 
 def read_message(message: Message, limits: Limits) -> Event:
-    """Say what a Pub/Sub message asks for: with the attributes of one it is a notification, else a job.
+    """Say what a Pub/Sub message asks for: a notification if it has the attributes of one, else a job or a folder's page.
 
     Raises BadEnvelope, naming the part that is wrong, for what is neither, and for a job that may not be done.
     """
     if is_notification(message.attributes):
         return from_message(message.attributes, message.data, message.message_id, message.delivery_attempt)
     try:
-        return parse_job(_document(message.data), limits)
+        document = _document(message.data)
+        return FolderPage.parse(document) if "folder" in document else parse_job(document, limits)
     except BadField as error:
         raise BadEnvelope(f"not a job: {error.detail}") from None
 
 
-def classify(notification: Notification, rules: Rules) -> ImageArrived | SidecarArrived | Ignored:
+def classify(notification: Notification, rules: Rules) -> Arrived | Ignored:
     """Say what a notification means for us."""
-    reason = _out_of_scope(notification, rules)
+    if notification.event_type != OBJECT_FINALIZE:
+        return Ignored(f"event type {notification.event_type}, only {OBJECT_FINALIZE} starts work")
+    return classify_object(
+        notification.bucket, notification.name, notification.generation, notification.content_type, rules
+    )
+
+
+def classify_object(
+    bucket: str, name: str, generation: int, content_type: str | None, rules: Rules
+) -> Arrived | Ignored:
+    """Say what a live object is to us, as its own event would have said."""
+    reason = _out_of_scope(bucket, name, rules)
     if reason is not None:
         return Ignored(reason)
-    bucket, name, generation = notification.bucket, notification.name, notification.generation
+    if is_folder_prompts(name):
+        return FolderPromptsArrived(bucket, name, generation)
     if is_sidecar(name):
         return SidecarArrived(bucket, name, generation)
-    if is_image(name, notification.content_type):
+    if is_image(name, content_type):
         return ImageArrived(bucket, name, generation)
-    return Ignored(f"neither an image nor a sidecar (content type {notification.content_type})")
+    return Ignored(f"neither an image nor prompts (content type {content_type})")
 
 
-def _out_of_scope(notification: Notification, rules: Rules) -> str | None:
-    bucket, name = notification.bucket, notification.name
-    if notification.event_type != OBJECT_FINALIZE:
-        return f"event type {notification.event_type}, only {OBJECT_FINALIZE} starts work"
+def in_scope(bucket: str, name: str, rules: Rules) -> bool:
+    """Whether an object of this name can be an input at all."""
+    return _out_of_scope(bucket, name, rules) is None
+
+
+def _out_of_scope(bucket: str, name: str, rules: Rules) -> str | None:
     if bucket not in rules.input_buckets:
         return f"bucket {bucket} is not in INPUT_BUCKETS ({', '.join(rules.input_buckets)})"
     if name.endswith("/"):

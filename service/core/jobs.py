@@ -41,6 +41,14 @@ class JobRequest:
     id: str | None = None
     metadata: dict[str, Any] | None = None
 
+    @property
+    def only_repeats_upload(self) -> bool:
+        """Whether it asks for no more than the event of its pinned generation did, as those of a folder's fan-out do.
+
+        When that generation is gone, the newer one's own event does the work, and nobody waits for an answer.
+        """
+        return self.generation is not None and self == JobRequest(self.bucket, self.name, self.generation)
+
 
 def parse_job(document: Mapping[str, Any], limits: Limits) -> JobRequest:
     """Read `{"image", "prompts", "options", "output", "id", "metadata"}`; all but `image` may be left out or null.

@@ -7,6 +7,7 @@ import re
 from service.errors import BadField, NameTooLong
 
 SIDECAR_SUFFIXES = (".prompts.json", ".prompts.txt")
+FOLDER_PROMPTS = ("_prompts.json", "_prompts.txt")
 IMAGE_SUFFIXES = (
     ".apng", ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".jfif", ".jpe", ".jpeg", ".jpg",
     ".png", ".tif", ".tiff", ".webp",
@@ -24,9 +25,14 @@ def is_sidecar(name: str) -> bool:
     return name.endswith(SIDECAR_SUFFIXES) and _file_name(sidecar_base(name)) != ""
 
 
+def is_folder_prompts(name: str) -> bool:
+    """Whether `name` is the prompts of a folder: a file called `_prompts.json` or `_prompts.txt`, in small letters."""
+    return _file_name(name) in FOLDER_PROMPTS
+
+
 def is_image(name: str, content_type: str | None = None) -> bool:
-    """Whether `name` is to be segmented, by its content type or its suffix; JSON and sidecars never are."""
-    if not _file_name(name) or name.endswith((_OUTPUT_SUFFIX, *SIDECAR_SUFFIXES)):
+    """Whether `name` is to be segmented, by its content type or its suffix; JSON and prompts never are."""
+    if not _file_name(name) or name.endswith((_OUTPUT_SUFFIX, *SIDECAR_SUFFIXES)) or is_folder_prompts(name):
         return False
     return (content_type or "").lower().startswith("image/") or _image_suffix(name) != ""
 
@@ -41,6 +47,16 @@ def sidecar_names(image: str) -> tuple[str, ...]:
 def sidecar_base(sidecar: str) -> str:
     """`in/photo.prompts.json` → `in/photo`: the image's name, whole or without its suffix."""
     return sidecar.removesuffix(".prompts.json").removesuffix(".prompts.txt")
+
+
+def folder_of(name: str) -> str:
+    """`in/photo.jpg` → `in/`, `photo.jpg` → "": the folder that an object lies in."""
+    return name[: len(name) - len(_file_name(name))]
+
+
+def folder_prompts_beside(name: str) -> tuple[str, ...]:
+    """The names of the prompts of the folder that `name` lies in, highest rank first."""
+    return tuple(folder_of(name) + file_name for file_name in FOLDER_PROMPTS)
 
 
 def expand_prefix(prefix_template: str, bucket: str) -> str:

@@ -110,6 +110,31 @@ def parse_sidecar(name: str, data: bytes, limits: Limits = Limits()) -> PromptSe
         raise BadSidecar(f"{name}: {error}") from None
 
 
+def parse_image_metadata(name: str, prompts: str, options: str | None, limits: Limits = Limits()) -> PromptSet:
+    """Read the custom metadata of the image `name`: a JSON list of prompts, and a JSON object of options.
+
+    Raises BadSidecar naming the object and the reason.
+    """
+    try:
+        document: dict[str, Any] = {"prompts": _json_value("prompts", prompts)}
+        if options is not None:
+            document["options"] = _json_value("options", options)
+        return _from_json(document, limits)
+    except ValueError as error:
+        raise BadSidecar(f"metadata of {name}: {error}") from None
+    except BadField as error:
+        raise BadSidecar(f"metadata of {name}: {error.detail}") from None
+
+
+def parse_defaults(value: str, limits: Limits = Limits()) -> PromptSet:
+    """Read the setting DEFAULT_PROMPTS: a JSON list, or one prompt. Raises ValueError saying what is wrong."""
+    try:
+        prompts = strict_json.loads(value) if value.startswith("[") else [value]
+        return PromptSet(_prompts(prompts, limits))
+    except BadField as error:
+        raise ValueError(error.detail) from None
+
+
 def canonical_prompts(prompts: Sequence[Prompt]) -> list[dict[str, Any]]:
     """JSON-ready prompts as understood, for the request record and the job key."""
     return [_canonical_prompt(prompt) for prompt in prompts]
@@ -174,6 +199,13 @@ def _from_json(document: Any, limits: Limits) -> PromptSet:
     check_keys(document, _SIDECAR_FIELDS)
     output = parse_output(document.get("output"), limits.write_buckets)
     return replace(parse_prompt_set(document, limits), output=output)
+
+
+def _json_value(field: str, text: str) -> Any:
+    try:
+        return strict_json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{field}: {error}") from None
 
 
 def _from_lines(text: str, limits: Limits) -> PromptSet:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from requests.adapters import HTTPAdapter
 
 from service.errors import CloudUnavailable, NotFound, PreconditionFailed
+from service.gcp.batch import MAX_CALLS, stat_batch
 
 _TIMEOUT_S = (10.0, 60.0)  # connect, read
 _RETRY = DEFAULT_RETRY.with_timeout(90.0)
@@ -58,12 +59,39 @@ class ObjectStore:
             return None
         return _info(blob)
 
+    def stat_all(self, bucket: str, names: Sequence[str]) -> dict[str, ObjectInfo]:
+        """Describe those of the named objects that are live, in one request for every hundred names."""
+        found: dict[str, ObjectInfo] = {}
+        for first in range(0, len(names), MAX_CALLS):
+            some = names[first : first + MAX_CALLS]
+            with _translated(f"look at gs://{bucket}/{some[0]} and others", missing_bucket=True):
+                blobs = stat_batch(self._client.bucket(bucket), some, timeout=_TIMEOUT_S, retry=_RETRY)
+            found |= {blob.name: _info(blob) for blob in blobs}
+        return found
+
     def read(self, bucket: str, name: str, generation: int) -> bytes:
         """Return the bytes of exactly that generation; NotFound when it is no longer there."""
         with _translated(f"read gs://{bucket}/{name}"):
             blob = self._client.bucket(bucket).blob(name, generation=generation)
             data: bytes = blob.download_as_bytes(timeout=_TIMEOUT_S, retry=_RETRY)
         return data
+
+    def list_range(
+        self, bucket: str, prefix: str, *, start: str, limit: int, end: str | None = None
+    ) -> list[ObjectInfo]:
+        """Describe the first `limit` live objects under `prefix` from the name `start` on, up to before `end`."""
+        with _translated(f"list gs://{bucket}/{prefix}", missing_bucket=True):
+            blobs = self._client.list_blobs(
+                bucket,
+                prefix=prefix,
+                start_offset=start or None,
+                end_offset=end,
+                max_results=limit,
+                fields=_FIELDS,
+                timeout=_TIMEOUT_S,
+                retry=_RETRY,
+            )
+            return [_info(blob) for blob in blobs]
 
     def list(self, bucket: str, prefix: str) -> list[ObjectInfo]:
         """Describe every live object whose name begins with `prefix`."""

@@ -22,6 +22,7 @@ from service.errors import (
 )
 from service.worker.job import ATTEMPTS, JobRunner, Outcome
 from service.worker.named import Elsewhere, NamedPlace, look_at, placed, slots_of
+from service.worker.sources import PromptFinder
 from service.worker.surroundings import Caller, Job, Slot, look
 
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
@@ -35,8 +36,9 @@ class DirectJobs:
     an upload's event is left to the newer one.
     """
 
-    def __init__(self, rules: Rules, store: ObjectStore, jobs: JobRunner) -> None:
+    def __init__(self, rules: Rules, prompts: PromptFinder, store: ObjectStore, jobs: JobRunner) -> None:
         self._rules = rules
+        self._prompts = prompts
         self._store = store
         self._jobs = jobs
 
@@ -63,14 +65,17 @@ class DirectJobs:
 
     def _with_found_prompts(self, request: JobRequest, place: NamedPlace | None) -> Outcome:
         around = look(self._store, self._rules, request.bucket, request.name)
-        image = _wanted(request, around.inputs.get(request.name))
+        live = around.inputs.get(request.name)
+        if request.only_repeats_upload and _is_newer(request, live):
+            return Outcome("stale", _uri(request))
+        image = _wanted(request, live)
         if place is None and self._is_stranger(request.bucket):
             allowed = f"a job without prompts needs it for an image outside INPUT_BUCKETS ({_uri(request)})"
             return self._fail(request, image, BadField("output", None, allowed))
-        sidecar = around.sidecar_of(request.name)
-        if sidecar is None:
+        prompts = self._prompts.find(around, image)
+        if prompts is None:
             return Outcome("waiting_for_prompts", _uri(request))
-        return self._jobs.run(placed(around.job(image, sidecar, self._rules, _caller(request)), place))
+        return self._jobs.run(placed(around.job(image, prompts, self._rules, _caller(request)), place))
 
     def _under_its_key(self, request: JobRequest, prompt_set: PromptSet) -> Outcome:
         """Two jobs on one image leave two results: the name follows from the key, and so from the generation."""
@@ -105,6 +110,10 @@ class DirectJobs:
         record = None if request.prompt_set is None else RequestRecord(request.prompt_set, None)
         job = Job(request.bucket, image, None, None, request.output, _caller(request))
         return self._jobs.fail(job, fault, record)
+
+
+def _is_newer(request: JobRequest, live: ObjectInfo | None) -> bool:
+    return live is None or request.generation != live.generation
 
 
 def _wanted(request: JobRequest, live: ObjectInfo | None) -> ObjectInfo:

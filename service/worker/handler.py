@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from service.core.envelopes import Message
 from service.core.events import (
     Event,
+    FolderPage,
+    FolderPromptsArrived,
     Ignored,
     ImageArrived,
     JobRequest,
@@ -24,8 +26,10 @@ from service.errors import BadEnvelope, CloudUnavailable, NotFound, Precondition
 from service.settings import Settings
 from service.worker.dead_letters import DeadLetters
 from service.worker.direct import DirectJobs
+from service.worker.folder import PAGE_SIZE, FolderFanOut
 from service.worker.job import ATTEMPTS, JobRunner, Outcome
 from service.worker.named import Elsewhere, NamedPlace, look_at, placed
+from service.worker.sources import PromptFinder
 from service.worker.surroundings import Surroundings, look
 
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
@@ -46,6 +50,7 @@ class Worker:
         publisher: Publisher,
         segmenter: Segmenter,
         clock: Callable[[], datetime],
+        folder_page_size: int = PAGE_SIZE,
     ) -> None:
         self._rules = Rules(
             settings.input_buckets, settings.input_prefix, settings.output_bucket or "", settings.output_prefix
@@ -54,8 +59,10 @@ class Worker:
         self._dead_letters = DeadLetters(publisher, settings.dead_letter_topic)
         self._store = store
         self._segmenter = segmenter
-        self._jobs = JobRunner(settings, self._rules, store, publisher, segmenter, clock)
-        self._direct = DirectJobs(self._rules, store, self._jobs)
+        self._prompts = PromptFinder(settings, self._rules, store)
+        self._jobs = JobRunner(settings, self._rules, self._prompts, store, publisher, segmenter, clock)
+        self._folders = FolderFanOut(self._rules, settings.jobs_topic, store, publisher, folder_page_size)
+        self._direct = DirectJobs(self._rules, self._prompts, store, self._jobs)
 
     def deliver(self, message: Message) -> list[Outcome]:
         """Read a Pub/Sub message and do what it asks for; one that cannot be read goes to the dead-letter topic."""
@@ -74,6 +81,8 @@ class Worker:
 
     def handle(self, event: Event) -> list[Outcome]:
         """Do what the event asks for; one Outcome an image."""
+        if isinstance(event, FolderPage):  # needs no model
+            return [self._folders.handle(event)]
         if isinstance(event, JobRequest):
             _ = self._segmenter.info  # NotReady before anything is read
             return [self._direct.run(event)]
@@ -83,6 +92,8 @@ class Worker:
         event = classify(notification, self._rules)
         if isinstance(event, Ignored):
             return [Outcome("ignored", gs_uri(notification.bucket, notification.name), event.reason)]
+        if isinstance(event, FolderPromptsArrived):  # needs no model
+            return [self._folders.handle(FolderPage(event.bucket, event.name, event.generation))]
         _ = self._segmenter.info  # NotReady before anything is read
         if isinstance(event, SidecarArrived):
             return self._sidecar(event)
@@ -117,10 +128,10 @@ class Worker:
         image = around.inputs.get(event.name)
         if image is None or not _is_live(image, event.generation):
             return Outcome("stale", subject)
-        sidecar = around.sidecar_of(event.name)
-        if sidecar is None:
+        prompts = self._prompts.find(around, image)
+        if prompts is None:
             return Outcome("waiting_for_prompts", subject)
-        return self._jobs.run(placed(around.job(image, sidecar, self._rules), place))
+        return self._jobs.run(placed(around.job(image, prompts, self._rules), place))
 
 
 def _is_live(found: ObjectInfo | None, generation: int) -> bool:

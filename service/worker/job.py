@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from service.core.documents import (
-    PromptSource,
     RequestRecord,
     SourceRecord,
     error_document,
@@ -19,13 +18,15 @@ from service.core.documents import (
 from service.core.events import Rules
 from service.core.jobs import job_key
 from service.core.naming import gs_uri, output_name
-from service.core.prompts import Prompt, PromptSet, parse_sidecar
+from service.core.prompts import Prompt, PromptSet
 from service.core.results import Segmentation
+from service.core.sources import source_metadata
 from service.engine.place import Terms
 from service.engine.segmenter import Segmenter
-from service.errors import BadSidecar, NotFound, OutputTaken, PreconditionFailed, ServiceError, TooLarge
+from service.errors import NotFound, OutputTaken, PreconditionFailed, ServiceError, TooLarge
 from service.settings import Settings
 from service.worker.named import check_free, check_place
+from service.worker.sources import PromptFinder
 from service.worker.surroundings import JOB_ID, Job, Slot
 
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
@@ -35,7 +36,15 @@ if TYPE_CHECKING:  # what is only named in annotations need not be imported by a
 # Somebody else was faster each time; after so many the event is given back.
 ATTEMPTS = 5
 Status = Literal[
-    "succeeded", "failed", "replayed", "stale", "ignored", "waiting_for_prompts", "waiting_for_image", "dead_lettered"
+    "succeeded",
+    "failed",
+    "replayed",
+    "stale",
+    "ignored",
+    "fanned_out",
+    "waiting_for_prompts",
+    "waiting_for_image",
+    "dead_lettered",
 ]
 
 
@@ -58,6 +67,7 @@ class JobRunner:
         self,
         settings: Settings,
         rules: Rules,
+        prompts: PromptFinder,
         store: ObjectStore,
         publisher: Publisher,
         segmenter: Segmenter,
@@ -65,7 +75,7 @@ class JobRunner:
     ) -> None:
         self._settings = settings
         self._rules = rules
-        self._limits = settings.limits
+        self._prompts = prompts
         self._terms = Terms(urgent=False, wait_s=settings.event_wait_s, timeout_s=settings.event_timeout_s)
         self._store = store
         self._publisher = publisher
@@ -100,15 +110,11 @@ class JobRunner:
         """Read the prompts; BadSidecar and NameTooLong are the input's fault."""
         if job.slots is None:
             output_name(self._rules.output_prefix, job.bucket, job.image.name)
-        assert job.sidecar is not None
-        name, size, limit = job.sidecar.name, job.sidecar.size, self._settings.max_sidecar_bytes
-        if size > limit:
-            raise BadSidecar(f"{name}: {size} bytes; at most {limit} are allowed (MAX_SIDECAR_BYTES)")
-        data = self._store.read(job.bucket, name, job.sidecar.generation)
-        prompt_set = parse_sidecar(name, data, self._limits)
+        assert job.prompts is not None
+        prompt_set = self._prompts.read(job.bucket, job.prompts)
         if job.caller.metadata is not None:
             prompt_set = replace(prompt_set, metadata=job.caller.metadata)
-        return RequestRecord(prompt_set, PromptSource(gs_uri(job.bucket, name), job.sidecar.generation))
+        return RequestRecord(prompt_set, job.prompts.source)
 
     def _segment(self, job: Job, prompt_set: PromptSet) -> Segmentation:
         size, limit = job.image.size, self._settings.max_object_bytes
@@ -143,7 +149,7 @@ class JobRunner:
             mine.name,
             _encoded(document),
             if_generation=mine.generation,
-            metadata={JOB_ID: document["job_id"]},
+            metadata=_metadata(job, document["job_id"]),
         )
         self._announce(job, document, mine, request, replayed=False)
         self._exclude(other)
@@ -211,8 +217,12 @@ def _is_input_fault(error: ServiceError) -> bool:
 
 def _unread(job: Job) -> PromptSet:
     """Stand in for prompts that cannot be read, so that a corrected sidecar makes another job."""
-    source = job.sidecar or job.image
-    return PromptSet((Prompt(f"{gs_uri(job.bucket, source.name)}#{source.generation}"),))
+    fingerprint = job.prompts.fingerprint if job.prompts else f"{gs_uri(job.bucket, job.image.name)}#"
+    return PromptSet((Prompt(fingerprint),))
+
+
+def _metadata(job: Job, job_id: str) -> dict[str, str]:
+    return {JOB_ID: job_id} | (source_metadata(job.prompts.source) if job.prompts else {})
 
 
 def _source(job: Job) -> SourceRecord:

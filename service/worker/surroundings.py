@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from service.core.events import OBJECT_FINALIZE, ImageArrived, Notification, Rules, classify
+from service.core.events import ImageArrived, Rules, classify_object
 from service.core.naming import (
     MAX_NAME_BYTES,
     error_name,
@@ -17,10 +17,12 @@ from service.core.naming import (
     sidecar_names,
 )
 from service.core.outputs import Output
+from service.core.sources import folder_prompts_names
 from service.errors import NameTooLong
 
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
     from service.gcp.storage import ObjectInfo, ObjectStore
+    from service.worker.sources import Found
 
 # Custom metadata of every document that we write: the job that it answers.
 JOB_ID = "sam3-job-id"
@@ -60,15 +62,15 @@ class Caller:
 
 @dataclass(frozen=True)
 class Job:
-    """One live image with its sidecar, and the places of its two documents; None when nothing is to be written.
+    """One live image with its prompts, and the places of its two documents; None when nothing is to be written.
 
-    `sidecar` is None when the job brings its prompts. `output` is the name that was asked for, if any, of the first
-    place; a job for which nobody has asked goes where its image's name says.
+    `prompts` is None when the job brings its own. `output` is the name that was asked for, if any, of the first place;
+    a job for which nobody has asked goes where its image's name says.
     """
 
     bucket: str
     image: ObjectInfo
-    sidecar: ObjectInfo | None
+    prompts: Found | None
     slots: tuple[Slot, Slot] | None
     output: Output | None = None
     caller: Caller = Caller()
@@ -84,6 +86,8 @@ class Surroundings:
     bucket: str
     outputs: Mapping[str, ObjectInfo]
     inputs: Mapping[str, ObjectInfo]
+    folder_prompts: Mapping[str, ObjectInfo] | None = None
+    """Those that may concern the image, where they have been looked at already."""
 
     def sidecar_of(self, image: str) -> ObjectInfo | None:
         """The highest-ranked sidecar of an image."""
@@ -91,24 +95,23 @@ class Surroundings:
 
     def images_of(self, sidecar: str, rules: Rules) -> list[ObjectInfo]:
         """The images that a sidecar may speak for, by name."""
-        arrived = (self._as_arrived(info) for info in self.inputs.values() if sidecar in sidecar_names(info.name))
-        images = (classify(notification, rules) for notification in arrived)
-        return sorted(
-            (self.inputs[image.name] for image in images if isinstance(image, ImageArrived)), key=lambda info: info.name
-        )
+        named = (info for info in self.inputs.values() if sidecar in sidecar_names(info.name))
+        return sorted((info for info in named if is_image_here(self.bucket, info, rules)), key=lambda info: info.name)
 
-    def job(self, image: ObjectInfo, sidecar: ObjectInfo, rules: Rules, caller: Caller = Caller()) -> Job:
+    def job(self, image: ObjectInfo, prompts: Found, rules: Rules, caller: Caller = Caller()) -> Job:
         """Put together what one job needs to know."""
         try:
             output = output_name(rules.output_prefix, self.bucket, image.name)
         except NameTooLong:
-            return Job(self.bucket, image, sidecar, None, caller=caller)
+            return Job(self.bucket, image, prompts, None, caller=caller)
         found = self.outputs.get
         slots = tuple(Slot(rules.output_bucket, name, found(name)) for name in (output, error_name(output)))
-        return Job(self.bucket, image, sidecar, (slots[0], slots[1]), caller=caller)
+        return Job(self.bucket, image, prompts, (slots[0], slots[1]), caller=caller)
 
-    def _as_arrived(self, info: ObjectInfo) -> Notification:
-        return Notification(OBJECT_FINALIZE, self.bucket, info.name, info.generation, info.content_type, "", None)
+
+def is_image_here(bucket: str, info: ObjectInfo, rules: Rules) -> bool:
+    """Whether the upload of this live object is an image's."""
+    return isinstance(classify_object(bucket, info.name, info.generation, info.content_type, rules), ImageArrived)
 
 
 def look(store: ObjectStore, rules: Rules, bucket: str, name: str) -> Surroundings:
@@ -117,9 +120,15 @@ def look(store: ObjectStore, rules: Rules, bucket: str, name: str) -> Surroundin
     prefix = f"{expand_prefix(rules.output_prefix, bucket)}{stem}."
     outputs = store.list(rules.output_bucket, prefix) if len(prefix.encode()) <= MAX_NAME_BYTES else []
     inputs = store.list(bucket, f"{stem}.")
+    around = Surroundings(bucket, _by_name(outputs), _by_name(inputs))
     # An image without a suffix is named like the stem itself, which the list leaves out.
-    bare = store.stat(bucket, stem) if stem in (name, sidecar_base(name)) else None
-    return Surroundings(bucket, _by_name(outputs), _by_name([bare, *inputs] if bare else inputs))
+    if stem == name:  # its folders are looked at in the same call
+        there = store.stat_all(bucket, [stem, *folder_prompts_names(bucket, stem, rules)])
+        bare = {stem: there.pop(stem)} if stem in there else {}
+        return replace(around, inputs={**bare, **around.inputs}, folder_prompts=there)
+    if stem == sidecar_base(name):
+        return replace(around, inputs={**store.stat_all(bucket, [stem]), **around.inputs})
+    return around
 
 
 def _stem(name: str) -> str:

@@ -96,8 +96,16 @@ class Bench:
     results: Mailbox
     dead_letters: Mailbox
 
-    def upload(self, name: str, data: bytes | str, content_type: str = "application/octet-stream") -> Notification:
-        blob = self.clients.storage.bucket(self.cloud.settings.input_buckets[0]).blob(name)
+    def upload(
+        self,
+        name: str,
+        data: bytes | str,
+        content_type: str = "application/octet-stream",
+        metadata: dict[str, str] | None = None,
+        bucket: str = "",
+    ) -> Notification:
+        blob = self.clients.storage.bucket(bucket or self.cloud.settings.input_buckets[0]).blob(name)
+        blob.metadata = metadata
         blob.upload_from_string(data, content_type=content_type)
         return Notification("OBJECT_FINALIZE", blob.bucket.name, name, int(blob.generation), content_type, "1", None)
 
@@ -159,8 +167,8 @@ class Stage:
     store: Counted
     publisher: Counted
 
-    def handle(self, notification: Notification) -> list[str]:
-        return [outcome.status for outcome in self.worker.handle(notification)]
+    def handle(self, event: Any) -> list[str]:
+        return [outcome.status for outcome in self.worker.handle(event)]
 
 
 @pytest.fixture(scope="session")
@@ -184,11 +192,18 @@ def bench(open_bench: Callable[..., Bench]) -> Bench:
 
 @pytest.fixture
 def stage(bench: Bench) -> Callable[..., Stage]:
-    def stage(**changes: str) -> Stage:
+    def stage(bench: Bench = bench, folder_page_size: int = 500, **changes: str) -> Stage:
         settings = Settings.from_environment(bench.cloud.environment() | changes)
         segmenter = StagedSegmenter()
         store, publisher = Counted(ObjectStore(bench.clients.storage)), Counted(bench.clients.publisher)
-        worker = Worker(settings, store, publisher, segmenter, lambda: datetime.now(UTC))  # type: ignore[arg-type]
+        worker = Worker(
+            settings,
+            store,  # type: ignore[arg-type]
+            publisher,  # type: ignore[arg-type]
+            segmenter,  # type: ignore[arg-type]
+            lambda: datetime.now(UTC),
+            folder_page_size,
+        )
         return Stage(worker, segmenter, store, publisher)
 
     return stage

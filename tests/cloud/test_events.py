@@ -165,6 +165,35 @@ def test_exemplar_boxes_in_a_sidecar(deployment: Deployment) -> None:
     check_messages(deployment.bench.results.about("boxes/outside.png"), "failed")
 
 
+def test_a_folders_prompts_reach_the_images_before_and_after_them(
+    deployment: Deployment, draw: Callable[..., bytes]
+) -> None:
+    names = [f"folder/{number % 2}/{number}.png" for number in range(30)]
+    for name in names[:20]:
+        deployment.upload_image(name, draw())
+    deployment.bench.cloud.wait_until_quiet(120)
+    assert deployment.outputs("folder/") == set()
+    deployment.upload("folder/_prompts.json", '["red square"]')
+    for name in names[20:]:
+        deployment.upload_image(name, draw())
+    deployment.settle("folder/", {f"{name}.json" for name in names})
+    deployment.upload("folder/1/_prompts.txt", "blue circle")
+
+    def done_again() -> bool:
+        documents = [deployment.output(f"{name}.json") for name in names[1::2]]
+        return all(document["request"]["source"]["uri"].endswith("folder/1/_prompts.txt") for document in documents)
+
+    deployment.eventually(done_again, 120, lambda: deployment.service.output()[-4000:])
+    deployment.bench.cloud.wait_until_quiet(120)
+    for name in names:
+        document = deployment.output(f"{name}.json")
+        near = "/1/" in name
+        assert [result["label"] for result in document["results"]] == ["blue circle" if near else "red square"]
+        messages = deployment.bench.results.about(name)
+        check_messages(messages, "succeeded")
+        assert len({message.attributes["job_id"] for message in messages}) == (2 if near else 1)
+
+
 ODD_NAMES = (
     "odd/with space.png",
     "odd/a#b.png",

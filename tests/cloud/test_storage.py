@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -44,6 +45,61 @@ def test_stat_and_list_agree(store: ObjectStore) -> None:
     assert store.stat(OUT, "adapter/none") is None
 
 
+ODD_NAMES = ["odd/a b.json", "odd/#[x]*?.json", "odd/ü\n😀.json", "odd/100%25&c=d;e+f.json", "odd/Content-Type: x"]
+
+
+def test_many_objects_are_looked_at_in_one_call(store: ObjectStore) -> None:
+    for name in ODD_NAMES:
+        store.write_json(OUT, name, b"{}", if_generation=0, metadata={"k": "Content-Type: application/http\nü"})
+    names = [name for odd in ODD_NAMES for name in (f"{odd}.missing", odd)]
+    assert store.stat_all(OUT, names) == {name: store.stat(OUT, name) for name in ODD_NAMES}
+    assert store.stat_all(OUT, []) == {}
+
+
+def test_more_than_a_hundred_objects_are_looked_at(store: ObjectStore) -> None:
+    names = [f"hundred/{number}.json" for number in range(0, 230, 10)]
+    for name in names:
+        store.write_json(OUT, name, b"{}", if_generation=0, metadata={})
+    assert list(store.stat_all(OUT, [f"hundred/{number}.json" for number in range(230)])) == names
+
+
+def test_a_range_has_its_beginning_and_neither_its_end_nor_more_than_its_limit(store: ObjectStore) -> None:
+    names = [f"range/{letter}" for letter in "abcdef"]
+    for name in names:
+        store.write_json(OUT, name, b"{}", if_generation=0, metadata={})
+
+    def names_in(start: str, limit: int, end: str | None = None) -> list[str]:
+        return [info.name for info in store.list_range(OUT, "range/", start=start, end=end, limit=limit)]
+
+    assert names_in("", 10) == names
+    assert names_in("range/b", 10, "range/e") == names[1:4]
+    assert names_in("range/bb", 2) == names[2:4]
+    assert names_in("range/g", 10) == []
+
+
+def test_an_answer_that_leaves_it_open_whether_an_object_is_there_is_trouble(
+    serve: Callable[[type[BaseHTTPRequestHandler]], str],
+) -> None:
+    """The batch is answered 200, its part 403."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            part = "--b\r\nContent-Type: application/http\r\n\r\nHTTP/1.1 403 Forbidden\r\n\r\n{}\r\n--b--\r\n"
+            self.send_response(200)
+            self.send_header("Content-Type", "multipart/mixed; boundary=b")
+            self.send_header("Content-Length", str(len(part)))
+            self.end_headers()
+            self.wfile.write(part.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    store = ObjectStore(clients.storage_client(serve(Handler), "p"))
+    with contextlib.closing(store), pytest.raises(CloudUnavailable, match="Forbidden 403"):
+        store.stat_all(OUT, ["a"])
+
+
 def test_reads_are_pinned(store: ObjectStore) -> None:
     first = store.write_json(OUT, "adapter/pin.json", b"1", if_generation=0, metadata={})
     assert store.read(OUT, "adapter/pin.json", first) == b"1"
@@ -82,6 +138,8 @@ def test_a_broken_grant_is_trouble_and_no_fault_of_the_input(
         lambda: store.stat(OUT, "a"),
         lambda: store.read(OUT, "a", 1),
         lambda: store.list(OUT, "a"),
+        lambda: store.list_range(OUT, "a", start="a", limit=1),
+        lambda: store.stat_all(OUT, ["a"]),
         lambda: store.delete(OUT, "a", 1),
         lambda: store.write_json(OUT, "a", b"{}", if_generation=0, metadata={}),
     ):
@@ -99,6 +157,17 @@ def test_a_missing_bucket_is_trouble(store: ObjectStore) -> None:
 def test_publishing_to_a_missing_topic_is_trouble(bench: Any) -> None:
     with pytest.raises(CloudUnavailable, match="NotFound"):
         bench.clients.publisher.publish("projects/local-project/topics/nope", b"x", {})
+
+
+def test_many_messages_are_published_at_once(bench: Any) -> None:
+    settings = bench.cloud.settings
+    mailbox = type(bench.results)(bench.clients.subscriber, settings.jobs_subscription)
+    topic = bench.cloud.environment()["JOBS_TOPIC"]
+    bench.clients.publisher.publish_all(topic, [f'{{"number": {number}}}'.encode() for number in range(1200)])
+    assert sorted(message.data["number"] for message in mailbox.all()) == list(range(1200))
+    bench.clients.publisher.publish_all(topic, [])
+    with pytest.raises(CloudUnavailable, match="NotFound"):
+        bench.clients.publisher.publish_all("projects/local-project/topics/nope", [b"x", b"y"])
 
 
 def test_a_message_over_the_size_limit_is_trouble(bench: Any) -> None:

@@ -54,6 +54,7 @@ def test_done(bench: Any, stage: Any) -> None:
     assert document["input"]["generation"] == image.generation
     assert document["input"]["crc32c"]
     assert document["request"]["source"] == {
+        "kind": "sidecar",
         "uri": "gs://sam3-input/done/a.prompts.json",
         "generation": sidecar.generation,
     }
@@ -403,7 +404,11 @@ def test_nothing_is_read_while_the_model_loads(bench: Any, stage: Any) -> None:
 
 def test_ignored_events_cost_nothing(bench: Any, stage: Any) -> None:
     s = stage(INPUT_PREFIX="in/")
-    for name, kind in (("elsewhere/a.jpg", "image/jpeg"), ("in/a.pdf", "application/pdf"), ("in/_prompts.json", "x/y")):
+    for name, kind in (
+        ("elsewhere/a.jpg", "image/jpeg"),
+        ("in/a.pdf", "application/pdf"),
+        ("in/x_prompts.json", "x/y"),
+    ):
         assert s.handle(bench.upload(name, b"x", kind)) == ["ignored"]
     assert s.store.calls == []
 

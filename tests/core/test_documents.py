@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from service.core.documents import (
-    PromptSource,
     RequestRecord,
     SourceRecord,
     error_document,
@@ -20,6 +19,7 @@ from service.core.exemplars import ExemplarBox
 from service.core.masks import Mask
 from service.core.prompts import Options, Prompt, PromptSet
 from service.core.results import ImageInfo, Instance, ModelInfo, PromptResult, Segmentation
+from service.core.sources import PromptSource
 from service.errors import NotAnImage
 
 SQUARE = Mask.of(np.ones((2, 2), np.uint8), top=1, left=2, size_hw=(4, 6))
@@ -42,7 +42,7 @@ FOUND = Segmentation(
 SOURCE = SourceRecord("gs://photos-in/in/kitchen.jpg", 1700000000000001, "4waSgw==")
 REQUEST = RequestRecord(
     PromptSet((Prompt("mug cup"), Prompt("plate")), Options(threshold=0.4, return_masks=True), {"order": 7}),
-    PromptSource("gs://photos-in/in/kitchen.prompts.json", 1700000000000000),
+    PromptSource("sidecar", "gs://photos-in/in/kitchen.prompts.json", 1700000000000000),
 )
 CREATED = datetime(2025, 5, 20, 10, 12, 13, 141592, tzinfo=UTC)
 
@@ -101,7 +101,11 @@ def test_a_result_is_the_whole_answer_and_where_it_comes_from() -> None:
         "request": {
             "prompts": [{"text": "mug cup"}, {"text": "plate"}],
             "options": {"threshold": 0.4, "mask_threshold": 0.5, "max_instances": 200},
-            "source": {"uri": "gs://photos-in/in/kitchen.prompts.json", "generation": 1700000000000000},
+            "source": {
+                "kind": "sidecar",
+                "uri": "gs://photos-in/in/kitchen.prompts.json",
+                "generation": 1700000000000000,
+            },
             "metadata": {"order": 7},
         },
     }

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from service.core.envelopes import Message, read_request
 from service.core.events import (
+    FolderPromptsArrived,
     Ignored,
     ImageArrived,
     JobRequest,
@@ -138,10 +139,11 @@ def test_other_messages_are_refused_with_the_part_that_is_wrong(unread: Message,
         ({"name": "/gsutil/tmp/parallel_composite_uploads/for_details_see/x"}, "parallel composite upload"),
         (
             {"name": "in/notes.txt", "content_type": "text/plain"},
-            "neither an image nor a sidecar (content type text/plain)",
+            "neither an image nor prompts (content type text/plain)",
         ),
-        ({"name": "in/_prompts.json", "content_type": "application/json"}, "neither an image nor a sidecar"),
-        ({"name": "in/kitchen.jpg.json", "content_type": "image/jpeg"}, "neither an image nor a sidecar"),
+        ({"name": "in/x_prompts.json", "content_type": "application/json"}, "neither an image nor prompts"),
+        ({"name": "in/_PROMPTS.json", "content_type": "application/json"}, "neither an image nor prompts"),
+        ({"name": "in/kitchen.jpg.json", "content_type": "image/jpeg"}, "neither an image nor prompts"),
     ],
 )
 def test_what_is_ignored_and_why(change: dict[str, Any], reason: str) -> None:
@@ -187,4 +189,18 @@ def test_no_message_raises_anything_but_bad_envelope(data: bytes, attributes: di
     except BadEnvelope:
         return
     assert isinstance(event, Notification)
-    assert isinstance(classify(event, RULES), ImageArrived | SidecarArrived | Ignored)
+    assert isinstance(classify(event, RULES), ImageArrived | SidecarArrived | FolderPromptsArrived | Ignored)
+
+
+@pytest.mark.parametrize(
+    "name", ["_prompts.json", "in/_prompts.txt", "in/Küche #1 [*]/_prompts.json", "//_prompts.txt"]
+)
+def test_folder_prompts_are_neither_images_nor_sidecars(name: str) -> None:
+    arrived = replace(IMAGE, name=name, content_type="image/jpeg")
+    assert classify(arrived, RULES) == FolderPromptsArrived("photos-in", name, IMAGE.generation)
+
+
+def test_folder_prompts_out_of_scope_are_ignored() -> None:
+    arrived = replace(IMAGE, name="results/_prompts.json")
+    assert isinstance(classify(arrived, Rules(("photos-in",), "", "photos-in", "results/")), Ignored)
+    assert isinstance(classify(arrived, replace(RULES, input_prefix="in/")), Ignored)

@@ -15,7 +15,9 @@ from service.core.prompts import (
     PromptSet,
     canonical_options,
     canonical_prompts,
+    parse_defaults,
     parse_form,
+    parse_image_metadata,
     parse_sidecar,
 )
 from service.errors import BadField, BadSidecar, ServiceError
@@ -230,6 +232,44 @@ def test_a_bad_text_sidecar_is_named_with_line_and_reason(data: bytes, reason: s
         parse_sidecar("in/a.prompts.txt", data)
     assert caught.value.detail.startswith("in/a.prompts.txt: ")
     assert reason in caught.value.detail
+
+
+def test_an_images_own_metadata_has_prompts_and_options() -> None:
+    read = parse_image_metadata("in/a.jpg", '["cat", {"text": "dog"}]', '{"threshold": 0.25}')
+    assert texts(read) == ["cat", "dog"]
+    assert read.options == Options(threshold=0.25)
+    assert parse_image_metadata("in/a.jpg", '["cat"]', None).options == Options()
+
+
+@pytest.mark.parametrize(
+    ("prompts", "options", "reason"),
+    [
+        ("cat", None, "prompts: not JSON"),
+        ('"cat"', None, "prompts: 'cat' is not allowed; it must be a list"),
+        ('{"prompts": ["cat"]}', None, "it must be a list"),
+        ("[]", None, "give 1 to 64"),
+        ('["cat"]', "{", "options: not JSON"),
+        ('["cat"]', "[]", "options: [] is not allowed; it must be an object"),
+        ('["cat"]', '{"threshold": 2}', "threshold: 2 is not allowed"),
+    ],
+)
+def test_bad_metadata_is_named_with_the_image_and_the_reason(prompts: str, options: str | None, reason: str) -> None:
+    with pytest.raises(BadSidecar) as caught:
+        parse_image_metadata("in/a.jpg", prompts, options)
+    assert caught.value.detail.startswith("metadata of in/a.jpg: ")
+    assert reason in caught.value.detail
+
+
+def test_default_prompts_are_a_list_or_one_prompt() -> None:
+    assert texts(parse_defaults('["cat", "dog"]')) == ["cat", "dog"]
+    assert texts(parse_defaults("cat, or dog")) == ["cat, or dog"]
+    assert texts(parse_defaults('{"text": "cat"}')) == ["cat"]
+
+
+@pytest.mark.parametrize("value", ["[", "[]", "[5]", " ", '{"text": 5}', '{"text"'])
+def test_bad_default_prompts_are_refused(value: str) -> None:
+    with pytest.raises(ValueError):
+        parse_defaults(value)
 
 
 def test_what_an_answer_shows_is_not_part_of_the_canonical_options() -> None:

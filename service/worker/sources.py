@@ -1,0 +1,89 @@
+"""Finding and reading the prompts of an uploaded image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from service.core.events import Rules
+from service.core.prompts import PromptSet, parse_defaults, parse_image_metadata, parse_sidecar
+from service.core.sources import (
+    OPTIONS_METADATA,
+    PROMPTS_METADATA,
+    PromptSource,
+    SourceKind,
+    folder_prompts_names,
+    object_source,
+)
+from service.errors import BadSidecar
+from service.settings import Settings
+from service.worker.surroundings import Surroundings
+
+if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
+    from service.gcp.storage import ObjectInfo, ObjectStore
+
+
+@dataclass(frozen=True)
+class Found:
+    """A source of prompts and the live object that holds them, the image itself for its metadata; None for defaults."""
+
+    source: PromptSource
+    held_by: ObjectInfo | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever the source does: the metadata of an image changes without a new generation."""
+        text = f"{self.source.uri}#{self.source.generation}"
+        if self.source.kind != "metadata" or self.held_by is None:
+            return text
+        return f"{text} {self.held_by.metadata.get(PROMPTS_METADATA)} {self.held_by.metadata.get(OPTIONS_METADATA)}"
+
+
+class PromptFinder:
+    """Knows the ranks of docs/events.md. Nothing is remembered between calls: a missing source may come any time."""
+
+    def __init__(self, settings: Settings, rules: Rules, store: ObjectStore) -> None:
+        self._limits = settings.limits
+        self._max_bytes = settings.max_sidecar_bytes
+        self._defaults = parse_defaults(settings.default_prompts, self._limits) if settings.default_prompts else None
+        self._rules = rules
+        self._store = store
+
+    def find(self, around: Surroundings, image: ObjectInfo) -> Found | None:
+        """The highest-ranked source that exists, or None. Folders are looked at only when nothing nearer is there."""
+        sidecar = around.sidecar_of(image.name)
+        if sidecar is not None:
+            return _found("sidecar", around.bucket, sidecar)
+        if PROMPTS_METADATA in image.metadata:
+            return _found("metadata", around.bucket, image)
+        folder = self._folder_prompts(around, image.name)
+        if folder is not None:
+            return _found("folder", around.bucket, folder)
+        return Found(PromptSource("default")) if self._defaults else None
+
+    def read(self, bucket: str, found: Found) -> PromptSet:
+        """Read what was found. Raises BadSidecar when it is at fault, NotFound when it has changed since."""
+        held_by = found.held_by
+        if held_by is None:
+            assert self._defaults is not None
+            return self._defaults
+        if found.source.kind == "metadata":
+            metadata = held_by.metadata
+            prompts, options = metadata[PROMPTS_METADATA], metadata.get(OPTIONS_METADATA)
+            return parse_image_metadata(held_by.name, prompts, options, self._limits)
+        if held_by.size > self._max_bytes:
+            reason = f"{held_by.size} bytes; at most {self._max_bytes} are allowed (MAX_SIDECAR_BYTES)"
+            raise BadSidecar(f"{held_by.name}: {reason}")
+        data = self._store.read(bucket, held_by.name, held_by.generation)
+        return parse_sidecar(held_by.name, data, self._limits)
+
+    def _folder_prompts(self, around: Surroundings, image: str) -> ObjectInfo | None:
+        names = folder_prompts_names(around.bucket, image, self._rules)
+        there = around.folder_prompts
+        if there is None:
+            there = self._store.stat_all(around.bucket, names)
+        return next((there[name] for name in names if name in there), None)
+
+
+def _found(kind: SourceKind, bucket: str, info: ObjectInfo) -> Found:
+    return Found(object_source(kind, bucket, info.name, info.generation), info)
