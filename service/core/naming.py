@@ -16,6 +16,8 @@ IMAGE_SUFFIXES = (
 )  # fmt: skip
 MAX_NAME_BYTES = 1024  # https://cloud.google.com/storage/docs/objects#naming
 _OUTPUT_SUFFIX, _ERROR_SUFFIX = ".json", ".error.json"
+RENDITION_SUFFIXES = {"overlay": ".overlay.webp", "mask_png": ".masks.png"}
+"""What may lie beside a result, by the option that asks for it."""
 _GS_URI = re.compile(r"gs://([a-z0-9][a-z0-9._-]{1,220}[a-z0-9])/(.+)", re.DOTALL)
 
 
@@ -64,6 +66,15 @@ def output_name(prefix_template: str, bucket: str, name: str) -> str:
 def error_name(output: str) -> str:
     """`….json` → `….error.json`: where the failure of an input is written."""
     return output.removesuffix(_OUTPUT_SUFFIX) + _ERROR_SUFFIX
+
+
+def rendition_name(output: str, kind: str) -> str:
+    """`….json` → `….overlay.webp` or `….masks.png`. Raises NameTooLong over the 1024 bytes of Cloud Storage."""
+    name = output.removesuffix(_OUTPUT_SUFFIX) + RENDITION_SUFFIXES[kind]
+    size = len(name.encode("utf-8", "surrogatepass"))
+    if size > MAX_NAME_BYTES:
+        raise NameTooLong(f"{kind}: its name would have {size} bytes, at most {MAX_NAME_BYTES} are allowed: {name}")
+    return name
 
 
 def gs_uri(bucket: str, name: str) -> str:
