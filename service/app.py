@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Flask
 
+from service.core.budget import Budget
 from service.engine.base import Engine
 from service.engine.batcher import BatchPolicy, ModelThread
 from service.engine.collection import no_collection
@@ -125,10 +126,11 @@ def _worker(settings: Settings, segmenter: Segmenter, closing: ExitStack) -> Wor
         return None
     from service.gcp import publisher, storage
 
-    store, topics = storage.connect(settings.web_threads), publisher.connect()
+    budget = Budget(settings.event_timeout_s)
+    store, topics = storage.connect(settings.web_threads, budget.left_s), publisher.connect(budget.left_s)
     closing.callback(store.close)
     closing.callback(topics.close)
-    return Worker(settings, store, topics, segmenter, _now)
+    return Worker(settings, store, topics, segmenter, _now, budget)
 
 
 def _now() -> datetime:

@@ -69,12 +69,8 @@ def error_name(output: str) -> str:
 
 
 def rendition_name(output: str, kind: str) -> str:
-    """`….json` → `….overlay.webp` or `….masks.png`. Raises NameTooLong over the 1024 bytes of Cloud Storage."""
-    name = output.removesuffix(_OUTPUT_SUFFIX) + RENDITION_SUFFIXES[kind]
-    size = len(name.encode("utf-8", "surrogatepass"))
-    if size > MAX_NAME_BYTES:
-        raise NameTooLong(f"{kind}: its name would have {size} bytes, at most {MAX_NAME_BYTES} are allowed: {name}")
-    return name
+    """`….json` → `….overlay.webp` or `….masks.png`, by the option that asks for it; its length is not checked."""
+    return output.removesuffix(_OUTPUT_SUFFIX) + RENDITION_SUFFIXES[kind]
 
 
 def gs_uri(bucket: str, name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import TimeoutError as FutureTimeoutError
 
 from google.api_core.exceptions import GoogleAPIError
@@ -11,6 +11,7 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud import pubsub_v1
 from google.cloud.pubsub_v1.types import BatchSettings, PublisherOptions
 
+from service.core.budget import unlimited
 from service.errors import CloudUnavailable
 
 _DEADLINE_S = 60.0
@@ -19,15 +20,20 @@ _TROUBLE = (GoogleAPIError, GoogleAuthError, FutureTimeoutError, ValueError, Run
 
 
 class Publisher:
-    """Publishes one message at a time: each follows a durable write, so waiting to batch would only add delay."""
+    """Publishes one message at a time: each follows a durable write, so waiting to batch would only add delay.
 
-    def __init__(self, client: pubsub_v1.PublisherClient) -> None:
+    `left_s`: the seconds that the calling thread still has; it waits no longer for Pub/Sub.
+    """
+
+    def __init__(self, client: pubsub_v1.PublisherClient, left_s: Callable[[], float] = unlimited) -> None:
         self._client = client
+        self._left_s = left_s
 
     def publish(self, topic: str, data: bytes, attributes: Mapping[str, str]) -> str:
         """Publish and return the message id once Pub/Sub has it; CloudUnavailable when it has not."""
+        wait_s = max(0.0, min(_DEADLINE_S + 5, self._left_s()))
         try:
-            message_id: str = self._client.publish(topic, data, **attributes).result(timeout=_DEADLINE_S + 5)
+            message_id: str = self._client.publish(topic, data, **attributes).result(timeout=wait_s)
         except _TROUBLE as error:
             raise CloudUnavailable(f"cannot publish to {topic}: {type(error).__name__}") from error
         return message_id
@@ -38,7 +44,7 @@ class Publisher:
         self._client.transport.close()
 
 
-def connect() -> Publisher:
+def connect(left_s: Callable[[], float] = unlimited) -> Publisher:
     """Open a publisher with the ambient credentials."""
     options = PublisherOptions(retry=Retry(deadline=_DEADLINE_S), timeout=_DEADLINE_S)
-    return Publisher(pubsub_v1.PublisherClient(BatchSettings(max_messages=1), options))
+    return Publisher(pubsub_v1.PublisherClient(BatchSettings(max_messages=1), options), left_s)

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from service.core.budget import Budget
 from service.core.events import Ignored, ImageArrived, Notification, Rules, SidecarArrived, classify
 from service.core.naming import gs_uri
 from service.engine.segmenter import Segmenter
 from service.errors import BadEnvelope, CloudUnavailable, NotFound, PreconditionFailed
 from service.settings import Settings
 from service.worker.job import JobRunner, Outcome
-from service.worker.surroundings import Surroundings, look
+from service.worker.surroundings import JOB_ID, Surroundings, look
 
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
     from service.gcp.publisher import Publisher
@@ -35,7 +36,9 @@ class Worker:
         publisher: Publisher,
         segmenter: Segmenter,
         clock: Callable[[], datetime],
+        budget: Budget | None = None,
     ) -> None:
+        """`budget` is that of `store` and `publisher`, when they have one."""
         self._rules = Rules(
             settings.input_buckets, settings.input_prefix, settings.output_bucket or "", settings.output_prefix
         )
@@ -43,17 +46,13 @@ class Worker:
         self._store = store
         self._publisher = publisher
         self._segmenter = segmenter
-        self._jobs = JobRunner(settings, self._rules, store, publisher, segmenter, clock)
+        self._budget = budget or Budget(settings.event_timeout_s)
+        self._jobs = JobRunner(settings, self._rules, store, publisher, segmenter, clock, self._budget)
 
     def handle(self, notification: Notification) -> list[Outcome]:
-        """Do what the event asks for; one Outcome an image."""
-        event = classify(notification, self._rules)
-        if isinstance(event, Ignored):
-            return [Outcome("ignored", gs_uri(notification.bucket, notification.name), event.reason)]
-        _ = self._segmenter.info  # NotReady before anything is read
-        if isinstance(event, SidecarArrived):
-            return self._sidecar(event)
-        return [self._image(event, look(self._store, self._rules, event.bucket, event.name))]
+        """Do what the event asks for, within EVENT_TIMEOUT_S from now; one Outcome an image."""
+        with self._budget.event():
+            return self._handle(notification)
 
     def reject(self, body: bytes, error: BadEnvelope) -> Outcome:
         """Publish an unreadable push whole to the dead-letter topic; without one the error is raised again."""
@@ -62,6 +61,15 @@ class Worker:
         reason = error.detail.encode(errors="replace")[:_MAX_REASON_BYTES].decode(errors="ignore")
         message_id = self._publisher.publish(self._dead_letter_topic, body, {"reason": reason})
         return Outcome("dead_lettered", f"message {message_id}", reason)
+
+    def _handle(self, notification: Notification) -> list[Outcome]:
+        event = classify(notification, self._rules)
+        if isinstance(event, Ignored):
+            return [Outcome("ignored", gs_uri(notification.bucket, notification.name), event.reason)]
+        _ = self._segmenter.info  # NotReady before anything is read
+        if isinstance(event, SidecarArrived):
+            return self._sidecar(event)
+        return [self._image(event, look(self._store, self._rules, event.bucket, event.name))]
 
     def _sidecar(self, event: SidecarArrived) -> list[Outcome]:
         around = look(self._store, self._rules, event.bucket, event.name)
@@ -87,6 +95,8 @@ class Worker:
         image = around.inputs.get(event.name)
         if image is None or not _is_live(image, event.generation):
             return Outcome("stale", subject)
+        if JOB_ID in image.metadata:
+            return Outcome("ignored", subject, "written by this service")
         sidecar = around.sidecar_of(event.name)
         if sidecar is None:
             return Outcome("waiting_for_prompts", subject)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from service.core.budget import Budget
 from service.core.documents import (
     PromptSource,
     RequestRecord,
@@ -19,12 +20,14 @@ from service.core.documents import (
 from service.core.events import Rules
 from service.core.naming import gs_uri, job_key, output_name
 from service.core.prompts import Limits, Prompt, PromptSet, parse_sidecar
-from service.core.results import Segmentation
+from service.engine.images import ImageLimits
 from service.engine.place import Terms
 from service.engine.segmenter import Segmenter
 from service.errors import BadSidecar, NotFound, PreconditionFailed, ServiceError, TooLarge
 from service.settings import Settings
-from service.worker.surroundings import JOB_ID, Job, Slot
+from service.worker.renditions import Renditions
+from service.worker.running import Running
+from service.worker.surroundings import JOB_ID, MODEL_SINCE, WORK_ID, Job, Slot
 
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
     from service.gcp.publisher import Publisher
@@ -44,6 +47,15 @@ class Outcome:
     reason: str = ""
 
 
+@dataclass(frozen=True)
+class Done:
+    """A finished job, with what another delivery of it announces: its document and where that is, if anywhere."""
+
+    outcome: Outcome
+    document: Mapping[str, Any]
+    output: str | None
+
+
 class JobRunner:
     """Turns one Job into its document and message. PreconditionFailed and NotFound mean: look again and start over."""
 
@@ -55,31 +67,60 @@ class JobRunner:
         publisher: Publisher,
         segmenter: Segmenter,
         clock: Callable[[], datetime],
+        budget: Budget,
     ) -> None:
         self._settings = settings
         self._rules = rules
         self._limits = Limits(settings.max_prompts, settings.max_prompt_chars, settings.max_boxes)
-        self._terms = Terms(urgent=False, wait_s=settings.event_wait_s, timeout_s=settings.event_timeout_s)
+        self._budget = budget
+        self._running: Running[Done] = Running()
+        self._renditions = Renditions(store, rules.output_bucket, ImageLimits(settings.max_pixels))
         self._store = store
         self._publisher = publisher
         self._segmenter = segmenter
         self._clock = clock
+        self._model_since = clock().astimezone(UTC).isoformat(timespec="milliseconds")
 
     def run(self, job: Job) -> Outcome:
-        """Do the job, or repeat its message when it has been done already."""
+        """Do the job, or repeat its message when it has been done already or is being done in this process."""
         try:
             request = self._request(job)
         except ServiceError as error:
-            return self._fail(job, error, None)
+            return self._fail(job, error, None).outcome
         job_id = self._job_id(job, request.prompt_set)
-        if job.slots and job.slots[0].holds(job_id):
-            return self._replay(job, job.slots, request)
+        if job.slots and self._has_been_done(job, request.prompt_set, job.slots[0], job_id):
+            return self._replay(job, job.slots, request).outcome
+        key = (job.slots and job.slots[0].name, job_id)
+        done, first = self._running.once(key, lambda: self._do(job, request, job_id), self._budget.left_s())
+        if first:
+            return done.outcome
+        self._announce(job, done.document, done.output, request, replayed=True)
+        return _replayed(job)
+
+    def _has_been_done(self, job: Job, prompt_set: PromptSet, result: Slot, job_id: str) -> bool:
+        """By this job, or better: a process that has its model longer than another leaves that one's result alone."""
+        return result.holds(job_id) or result.surpasses(_work_id(job, prompt_set), self._model_since)
+
+    def _do(self, job: Job, request: RequestRecord, job_id: str) -> Done:
+        options = request.prompt_set.options
         try:
-            segmentation = self._segment(job, request.prompt_set)
+            self._renditions.check(job, options)
+            data = self._image(job)
+            segmentation = self._segmenter.segment(data, request.prompt_set, self._terms())
+            drawn = self._renditions.draw(job, options, data, segmentation)
         except ServiceError as error:
             return self._fail(job, error, request)
-        document = result_document(segmentation, request, _source(job), job_id, self._clock())
-        return self._settle(job, document, request)
+        with self._renditions.beside(job, job_id, drawn) as uris:
+            document = result_document(segmentation, request, _source(job), job_id, self._clock(), uris)
+            return self._settle(job, document, request)
+
+    def _terms(self) -> Terms:
+        return Terms(
+            urgent=False,
+            wait_s=self._settings.event_wait_s,
+            timeout_s=self._budget.left_for_model_s(),
+            alone_s=self._budget.for_model_s,
+        )
 
     def _request(self, job: Job) -> RequestRecord:
         """Read the prompts; BadSidecar and NameTooLong are the input's fault."""
@@ -90,14 +131,13 @@ class JobRunner:
         data = self._store.read(job.bucket, name, job.sidecar.generation)
         return RequestRecord(parse_sidecar(name, data, self._limits), _prompt_source(job))
 
-    def _segment(self, job: Job, prompt_set: PromptSet) -> Segmentation:
+    def _image(self, job: Job) -> bytes:
         size, limit = job.image.size, self._settings.max_object_bytes
         if size > limit:
             raise TooLarge(f"the object has {size} bytes; at most {limit} are allowed (MAX_OBJECT_BYTES)")
-        data = self._store.read(job.bucket, job.image.name, job.image.generation)
-        return self._segmenter.segment(data, prompt_set, self._terms)
+        return self._store.read(job.bucket, job.image.name, job.image.generation)
 
-    def _fail(self, job: Job, error: ServiceError, request: RequestRecord | None) -> Outcome:
+    def _fail(self, job: Job, error: ServiceError, request: RequestRecord | None) -> Done:
         """Write down a fault of the input, once; any other error is raised again."""
         if not _is_input_fault(error):
             raise error
@@ -107,34 +147,40 @@ class JobRunner:
             return self._replay(job, (job.slots[1], job.slots[0]), request)
         return self._settle(job, document, request)
 
-    def _settle(self, job: Job, document: dict[str, Any], request: RequestRecord | None) -> Outcome:
+    def _settle(self, job: Job, document: dict[str, Any], request: RequestRecord | None) -> Done:
         """Write over what was there when we looked, announce, and remove the document of the other kind.
 
         Only the worker whose conditional write wins gets to announce without `replayed`.
         """
         if job.slots is None:
             self._announce(job, document, None, request, replayed=False)
-            return _outcome(job, document)
+            return Done(_outcome(job, document), document, None)
         mine, other = reversed(job.slots) if "error" in document else job.slots
         self._store.write_json(
             self._rules.output_bucket,
             mine.name,
             _encoded(document),
             if_generation=mine.generation,
-            metadata={JOB_ID: document["job_id"]},
+            metadata=self._metadata(job, document["job_id"], request),
         )
         self._announce(job, document, mine.name, request, replayed=False)
         self._exclude(other)
-        return _outcome(job, document)
+        self._renditions.clear(job, keep=document.get("renditions", ()))
+        return Done(_outcome(job, document), document, mine.name)
 
-    def _replay(self, job: Job, slots: tuple[Slot, Slot], request: RequestRecord | None) -> Outcome:
+    def _metadata(self, job: Job, job_id: str, request: RequestRecord | None) -> dict[str, str]:
+        work = {WORK_ID: _work_id(job, request.prompt_set)} if request else {}
+        return {JOB_ID: job_id, MODEL_SINCE: self._model_since} | work
+
+    def _replay(self, job: Job, slots: tuple[Slot, Slot], request: RequestRecord | None) -> Done:
         """Announce again what is written already, and finish the clean-up that a crash may have left."""
         mine, other = slots
         document = json.loads(self._store.read(self._rules.output_bucket, mine.name, mine.generation))
         self._announce(job, document, mine.name, request, replayed=True)
         if other.found:
             self._exclude(other)
-        return Outcome("replayed", gs_uri(job.bucket, job.image.name))
+        self._renditions.clear(job, keep=document.get("renditions", ()), older_than=mine.generation)
+        return Done(_replayed(job), document, mine.name)
 
     def _exclude(self, other: Slot) -> None:
         """Delete the document of the other kind as we saw it; PreconditionFailed when somebody wrote it meanwhile."""
@@ -195,6 +241,14 @@ def _source(job: Job) -> SourceRecord:
 
 def _prompt_source(job: Job) -> PromptSource:
     return PromptSource(gs_uri(job.bucket, job.sidecar.name), job.sidecar.generation)
+
+
+def _work_id(job: Job, prompt_set: PromptSet) -> str:
+    return job_key(job.bucket, job.image.name, job.image.generation, prompt_set, "", "")
+
+
+def _replayed(job: Job) -> Outcome:
+    return Outcome("replayed", gs_uri(job.bucket, job.image.name))
 
 
 def _outcome(job: Job, document: Mapping[str, Any]) -> Outcome:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from service.core.events import OBJECT_FINALIZE, ImageArrived, Notification, Rules, classify
 from service.core.naming import (
     MAX_NAME_BYTES,
+    RENDITION_SUFFIXES,
     error_name,
     expand_prefix,
     is_sidecar,
     output_name,
+    rendition_name,
     sidecar_base,
     sidecar_names,
 )
@@ -21,8 +23,11 @@ from service.errors import NameTooLong
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
     from service.gcp.storage import ObjectInfo, ObjectStore
 
-# Custom metadata of every document that we write: the job that it answers.
+# Custom metadata of everything that we write: the job that it answers.
 JOB_ID = "sam3-job-id"
+# Of documents: the same job whatever the model, and since when the process that wrote it has had its model.
+WORK_ID = "sam3-work-id"
+MODEL_SINCE = "sam3-model-since"
 
 
 @dataclass(frozen=True)
@@ -41,15 +46,31 @@ class Slot:
         """Whether the document was made by that job."""
         return self.found is not None and self.found.metadata.get(JOB_ID) == job_id
 
+    @property
+    def ours(self) -> bool:
+        """Whether this service wrote it."""
+        return self.found is not None and JOB_ID in self.found.metadata
+
+    def surpasses(self, work_id: str, model_since: str) -> bool:
+        """Whether the document answers the same work with a model that has been deployed later."""
+        if self.found is None:
+            return False
+        metadata = self.found.metadata
+        return metadata.get(WORK_ID) == work_id and metadata.get(MODEL_SINCE, "") > model_since
+
 
 @dataclass(frozen=True)
 class Job:
-    """One live image with its sidecar, and the places of its two documents; None when its name is too long."""
+    """One live image with its sidecar, and the places of its two documents; None when its name is too long.
+
+    beside: the places of what options may ask for, by option.
+    """
 
     bucket: str
     image: ObjectInfo
     sidecar: ObjectInfo
     slots: tuple[Slot, Slot] | None
+    beside: Mapping[str, Slot] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -82,7 +103,8 @@ class Surroundings:
         except NameTooLong:
             return Job(self.bucket, image, sidecar, None)
         slots = self._slot(output), self._slot(error_name(output))
-        return Job(self.bucket, image, sidecar, slots)
+        beside = {kind: self._slot(rendition_name(output, kind)) for kind in RENDITION_SUFFIXES}
+        return Job(self.bucket, image, sidecar, slots, beside)
 
     def _slot(self, name: str) -> Slot:
         return Slot(name, self.outputs.get(name))

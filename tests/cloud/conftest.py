@@ -107,6 +107,7 @@ class StagedSegmenter:
 
     def __init__(self) -> None:
         self.phase = "ready"
+        self.revision = "1"
         self.calls = 0
         self.before: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
@@ -115,7 +116,7 @@ class StagedSegmenter:
     def info(self) -> ModelInfo:
         if self.phase != "ready":
             raise NotReady(self.phase)
-        return ModelInfo("staged", "1", "cpu", "float32")
+        return ModelInfo("staged", self.revision, "cpu", "float32")
 
     def segment(self, data: bytes, prompt_set: Any, terms: Any = None) -> Segmentation:
         with self._lock:
@@ -154,6 +155,11 @@ class Stage:
 
     def handle(self, notification: Notification) -> list[str]:
         return [outcome.status for outcome in self.worker.handle(notification)]
+
+    @property
+    def waiting(self) -> int:
+        """Events that wait for the same job in this worker."""
+        return self.worker._jobs._running.waiting
 
 
 @pytest.fixture(scope="session")
