@@ -79,7 +79,7 @@ class JobRunner:
         self._publisher = publisher
         self._segmenter = segmenter
         self._clock = clock
-        self._model_since = clock().astimezone(UTC).isoformat(timespec="milliseconds")
+        self._model_since = clock().astimezone(UTC).isoformat(timespec="microseconds")
 
     def run(self, job: Job) -> Outcome:
         """Do the job, or repeat its message when it has been done already or is being done in this process."""

@@ -127,6 +127,16 @@ class StagedSegmenter:
         return Segmentation(ImageInfo(10, 10), self.info, results, {"decode": 1.0})
 
 
+class ConditionalStore(ObjectStore):
+    """Deletes as Cloud Storage does: fake-gcs-server ignores the precondition, and would delete what is newer."""
+
+    def delete(self, bucket: str, name: str, generation: int) -> bool:
+        found = self.stat(bucket, name)
+        if found is None or found.generation != generation:
+            return found is None
+        return super().delete(bucket, name, generation)
+
+
 class Counted:
     """Passes calls on and counts them; `trouble` may raise instead, before or after the call."""
 
@@ -186,7 +196,7 @@ def stage(bench: Bench) -> Callable[..., Stage]:
     def stage(**changes: str) -> Stage:
         settings = Settings.from_environment(bench.cloud.environment() | changes)
         segmenter = StagedSegmenter()
-        store, publisher = Counted(ObjectStore(bench.clients.storage)), Counted(bench.clients.publisher)
+        store, publisher = Counted(ConditionalStore(bench.clients.storage)), Counted(bench.clients.publisher)
         worker = Worker(settings, store, publisher, segmenter, lambda: datetime.now(UTC))  # type: ignore[arg-type]
         return Stage(worker, segmenter, store, publisher)
 
