@@ -11,24 +11,28 @@ import logging
 import logging.config
 import os
 import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask
 
+from service.core.budget import Budget
 from service.engine.base import Engine
 from service.engine.batcher import BatchPolicy, ModelThread
 from service.engine.collection import no_collection
 from service.engine.images import ImageLimits
 from service.engine.segmenter import Segmenter
 from service.errors import ServiceError
-from service.settings import FAILED_START, Settings
+from service.settings import FAILED_START, STOP_S, Settings
 from service.web import events, health, logs, problems, segment
 from service.worker import Worker
 
@@ -36,6 +40,9 @@ if TYPE_CHECKING:
     from service.engine.weights import Checkpoint, Fetch
 
 log = logging.getLogger(__name__)
+
+# What is kept of a stop's seconds for writing what the model has just finished.
+_WRITE_S = 3
 
 
 def create_app(settings: Settings, segmenter: Segmenter, worker: Worker | None) -> Flask:
@@ -65,8 +72,28 @@ def from_environment() -> Flask:
     segmenter = Segmenter(model, ImageLimits(settings.max_pixels))
     worker = _worker(settings, segmenter, closing)
     model.ended.add_done_callback(_end_if_failed)
+    _on_sigterm(partial(model.drain, STOP_S - _WRITE_S))
     model.start()
     return create_app(settings, segmenter, worker)
+
+
+def _on_sigterm(act: Callable[[], None]) -> None:
+    """Act as soon as SIGTERM comes, then do what the server does about it: it only waits for its requests to end.
+
+    Only where a server has a handler: the default ends the process at once, and there is nothing to wait for.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    serve_out = signal.getsignal(signal.SIGTERM)
+    if not callable(serve_out):
+        return
+
+    def end(number: int, frame: FrameType | None) -> None:
+        act()
+        serve_out(number, frame)
+
+    signal.signal(signal.SIGTERM, end)
+    signal.siginterrupt(signal.SIGTERM, False)  # as gunicorn has it: a signal breaks no request's system call
 
 
 def _model_thread(settings: Settings) -> ModelThread:
@@ -125,10 +152,11 @@ def _worker(settings: Settings, segmenter: Segmenter, closing: ExitStack) -> Wor
         return None
     from service.gcp import publisher, storage
 
-    store, topics = storage.connect(settings.web_threads), publisher.connect()
+    budget = Budget(settings.event_timeout_s)
+    store, topics = storage.connect(settings.web_threads, budget.left_s), publisher.connect(budget.left_s)
     closing.callback(store.close)
     closing.callback(topics.close)
-    return Worker(settings, store, topics, segmenter, _now)
+    return Worker(settings, store, topics, segmenter, _now, budget)
 
 
 def _now() -> datetime:

@@ -141,6 +141,27 @@ class DeadlineExceeded(ServiceError):
     code, title, status, retryable, retry_after_s = "deadline_exceeded", "Not done in time", 503, True, 5
 
 
+class TooLong(ServiceError):
+    """More work than an event has time for, even alone and at this device's best; another device may be faster."""
+
+    code, title, status = "too_long", "Too much work for one event", 413
+
+    def __init__(self, prompts: int, needed_s: float, allowed_s: float) -> None:
+        super().__init__(
+            f"prompts: {prompts} on this image take at least {needed_s:.3g} s on this device; "
+            f"an event has {allowed_s:.3g} s for them (EVENT_TIMEOUT_S): give fewer at a time, or use a faster device"
+        )
+
+
+class Ending(ServiceError):
+    """The process has been told to end; another instance does the work."""
+
+    code, title, status, retryable, retry_after_s = "ending", "The instance is ending", 503, True, 1
+
+    def __init__(self) -> None:
+        super().__init__("this instance is ending; another one will do the work")
+
+
 class CallerGone(ServiceError):
     """The caller has closed the connection; nobody reads this, and the work has been dropped."""
 

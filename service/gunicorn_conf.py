@@ -1,6 +1,6 @@
 """gunicorn's configuration: gunicorn -c python:service.gunicorn_conf 'service.app:from_environment()'."""
 
-from service.settings import Settings
+from service.settings import STOP_S, Settings
 from service.web import logs
 
 _settings = Settings.or_exit()
@@ -12,7 +12,7 @@ worker_class = "gthread"
 threads = _settings.web_threads
 # A busy model is no hung worker: the platform's own timeout (600 s for a push) ends a request.
 timeout = 0
-graceful_timeout = 30
+graceful_timeout = STOP_S
 # Longer than the front end keeps its connections, so that it never writes into one that has just been closed.
 keepalive = 620
 control_socket_disable = True

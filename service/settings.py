@@ -15,6 +15,8 @@ from service.core.prompts import Limits, parse_defaults
 
 # gunicorn's Arbiter.WORKER_BOOT_ERROR: the one status of a worker that ends the whole server instead of a restart.
 FAILED_START = 3
+# Seconds between SIGTERM and the end; Cloud Run kills after 10: https://cloud.google.com/run/docs/container-contract
+STOP_S = 9
 
 _MIB = 1024 * 1024
 _SHOWN = 200  # characters of a long value in a message
@@ -146,7 +148,7 @@ class Settings(BaseModel):
         240, "Seconds that an event may wait for a place in the queue; keep it below the ack deadline", ge=0, le=600
     )
     event_timeout_s: int = _row(
-        540, "Seconds after which an event's work is given up with 503; keep it below the ack deadline", ge=1, le=600
+        540, "Seconds that an event has from its arrival to its answer; keep it below the ack deadline", ge=1, le=600
     )
 
     @classmethod

@@ -53,10 +53,18 @@ def segmentation_document(segmentation: Segmentation, *, masks: bool, contours: 
 
 
 def result_document(
-    segmentation: Segmentation, request: RequestRecord, source: SourceRecord, job_id: str, created: datetime
+    segmentation: Segmentation,
+    request: RequestRecord,
+    source: SourceRecord,
+    job_id: str,
+    created: datetime,
+    renditions: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The stored result of an input object: the whole answer and where it comes from. `created` is aware."""
-    head = _head(source, job_id, created, request)
+    """The stored result of an input object: the whole answer and where it comes from. `created` is aware.
+
+    `renditions`: the URIs of what lies beside it, by kind.
+    """
+    head = _head(source, job_id, created, request) | ({"renditions": dict(renditions)} if renditions else {})
     return head | segmentation_document(segmentation, masks=True, contours=True)
 
 

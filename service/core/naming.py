@@ -14,6 +14,8 @@ IMAGE_SUFFIXES = (
 )  # fmt: skip
 MAX_NAME_BYTES = 1024  # https://cloud.google.com/storage/docs/objects#naming
 _OUTPUT_SUFFIX, _ERROR_SUFFIX = ".json", ".error.json"
+RENDITION_SUFFIXES = {"overlay": ".overlay.webp", "mask_png": ".masks.png"}
+"""What may lie beside a result, by the option that asks for it."""
 _GS_URI = re.compile(r"gs://([a-z0-9][a-z0-9._-]{1,220}[a-z0-9])/(.+)", re.DOTALL)
 _PINNED = re.compile(r"(.+)#([0-9]+)", re.DOTALL)
 _MAX_GENERATION = 2**63 - 1
@@ -84,6 +86,11 @@ def keyed_output_name(prefix_template: str, bucket: str, name: str, key: str) ->
 def error_name(output: str) -> str:
     """`….json` → `….error.json`: where the failure of an input is written."""
     return output.removesuffix(_OUTPUT_SUFFIX) + _ERROR_SUFFIX
+
+
+def rendition_name(output: str, kind: str) -> str:
+    """`….json` → `….overlay.webp` or `….masks.png`, by the option that asks for it; its length is not checked."""
+    return output.removesuffix(_OUTPUT_SUFFIX) + RENDITION_SUFFIXES[kind]
 
 
 def gs_uri(bucket: str, name: str) -> str:

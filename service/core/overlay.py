@@ -13,6 +13,7 @@ from service.core.masks import Mask
 from service.core.results import Instance, PromptResult
 
 Colour = tuple[int, int, int]
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 # Distinct in hue and lightness, also for red-green blindness (after Okabe & Ito, 2008), brightened for photos.
 PALETTE: tuple[Colour, ...] = (
@@ -26,6 +27,9 @@ PALETTE: tuple[Colour, ...] = (
     (230, 60, 60),
 )
 _TINT = 0.45
+_LEAST_FONT_PX = 10
+_MOST_LETTERS = 80
+_LEAST_HEIGHT_IN_LABELS = 4
 
 
 def draw_overlay(rgb: NDArray[np.uint8], results: Sequence[PromptResult]) -> NDArray[np.uint8]:
@@ -42,7 +46,7 @@ def draw_overlay(rgb: NDArray[np.uint8], results: Sequence[PromptResult]) -> NDA
         _outline(picture, instance.mask, colour, line_px)
     canvas = Image.fromarray(picture)
     for label, colour, instance in coloured:
-        _draw_box(ImageDraw.Draw(canvas), f"{label} {instance.score:.2f}", instance, colour, line_px)
+        _draw_box(ImageDraw.Draw(canvas), label, instance, colour, line_px)
     return np.asarray(canvas)
 
 
@@ -50,7 +54,9 @@ def _tint(picture: NDArray[np.uint8], mask: Mask, colour: Colour) -> None:
     height, width = mask.crop_hw
     window = picture[mask.top : mask.top + height, mask.left : mask.left + width]
     inside = mask.pixels.astype(bool)
-    window[inside] = (window[inside] * (1 - _TINT) + np.array(colour) * _TINT).astype(np.uint8)
+    for channel, value in enumerate(colour):
+        tinted = (np.arange(256) * (1 - _TINT) + value * _TINT).astype(np.uint8)
+        np.copyto(window[..., channel], tinted[window[..., channel]], where=inside)
 
 
 def _outline(picture: NDArray[np.uint8], mask: Mask, colour: Colour, line_px: int) -> None:
@@ -60,18 +66,42 @@ def _outline(picture: NDArray[np.uint8], mask: Mask, colour: Colour, line_px: in
     cv2.drawContours(picture, contours, -1, colour, line_px + 1, cv2.LINE_AA)
 
 
-def _draw_box(draw: ImageDraw.ImageDraw, text: str, instance: Instance, colour: Colour, line_px: int) -> None:
+def _draw_box(draw: ImageDraw.ImageDraw, label: str, instance: Instance, colour: Colour, line_px: int) -> None:
     x0, y0, x1, y1 = instance.box_xyxy
     draw.rectangle((x0, y0, x1, y1), outline=colour, width=line_px)
-    font = ImageFont.load_default(size=max(10, 9 * line_px + 5))
-    left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
+    font = ImageFont.load_default(size=max(_LEAST_FONT_PX, 9 * line_px + 5))
     pad = 2 * line_px
+    text = _fitting(draw, label, f"{instance.score:.2f}", font, pad)
+    if not text:
+        return
+    left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
     width, height = right - left + 2 * pad, bottom - top + 2 * pad
-    canvas_width = float(draw.im.size[0])
-    x = min(max(0.0, x0), max(0.0, canvas_width - width))
-    y = y0 - height if y0 >= height else y0
-    draw.rectangle((x, y, x + width, y + height), fill=colour)
+    canvas_width, canvas_height = draw.im.size
+    x = _within(x0, canvas_width - width)
+    y = _within(y0 - height if y0 >= height else y0, canvas_height - height)
+    draw.rectangle((x, y, x + width - 1, y + height - 1), fill=colour)
     draw.text((x + pad - left, y + pad - top), text, fill=_readable_on(colour), font=font)
+
+
+def _within(wanted: float, most: float) -> float:
+    return max(0.0, min(wanted, most))
+
+
+def _fitting(draw: ImageDraw.ImageDraw, label: str, score: str, font: Font, pad: int) -> str:
+    """Label and score, the label cut as far as the picture is too narrow.
+
+    Nothing where not even the score fits, and on an icon, which it would hide.
+    """
+    width, height = draw.im.size
+
+    def fits(text: str) -> bool:
+        left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
+        return bool(right - left + 2 * pad <= width and bottom - top + 2 * pad <= height / _LEAST_HEIGHT_IN_LABELS)
+
+    shown = label[:_MOST_LETTERS]
+    cut = (shown[:length].rstrip() + "…" for length in range(len(shown) - 1, 0, -1))
+    whole = [label] if shown == label else []
+    return next((text for name in (*whole, *cut) if fits(text := f"{name} {score}")), score if fits(score) else "")
 
 
 def _readable_on(colour: Colour) -> str:

@@ -37,6 +37,8 @@ class Options:
     max_instances: Annotated[int, Field(strict=True, ge=1, le=1000, description="a whole number from 1 to 1000")] = 200
     return_masks: Annotated[bool, Field(strict=True, description="true or false")] = False
     return_contours: Annotated[bool, Field(strict=True, description="true or false")] = False
+    overlay: Annotated[bool, Field(strict=True, description="true or false")] = False
+    mask_png: Annotated[bool, Field(strict=True, description="true or false")] = False
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,10 @@ _OPTIONS = TypeAdapter(Options)
 _DEFAULTS = asdict(Options())
 _OPTION_NAMES = tuple(_DEFAULTS)
 _MUST_BE = {name: field["description"] for name, field in _OPTIONS.json_schema()["properties"].items()}
-_FORM_FIELDS = ("prompts", *_OPTION_NAMES)
+_BESIDE_A_RESULT = ("overlay", "mask_png")
+"""Options that ask for objects beside a stored result: an answer to a form has no place for them."""
+_FORM_OPTIONS = tuple(name for name in _OPTION_NAMES if name not in _BESIDE_A_RESULT)
+_FORM_FIELDS = ("prompts", *_FORM_OPTIONS)
 _SIDECAR_FIELDS = ("prompts", "options", "output", "metadata")
 _PROMPT_KEYS = ("text", "boxes", "box_labels")
 _BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
@@ -87,7 +92,7 @@ def parse_form(form: Mapping[str, Sequence[str]], limits: Limits = Limits()) -> 
         if name != "prompts" and len(values) != 1:
             raise BadField(name, list(values), "give it once")
     prompts = _prompts(form.get("prompts", ()), limits)
-    options = _options({name: _from_text(name, form[name][0]) for name in _OPTION_NAMES if name in form})
+    options = _options({name: _from_text(name, form[name][0]) for name in _FORM_OPTIONS if name in form})
     return PromptSet(prompts, options)
 
 
@@ -144,13 +149,13 @@ def canonical_options(options: Options) -> dict[str, Any]:
     """JSON-ready options that decide what is found, for the request record and the job key.
 
     `return_masks` and `return_contours` choose what of it an answer shows and are left out: a stored result
-    always has both.
+    always has both. `overlay` and `mask_png` are there only when true: job keys from before there were any stay.
     """
     return {
         "threshold": options.threshold + 0.0,  # -0.0 is 0.0
         "mask_threshold": options.mask_threshold,
         "max_instances": options.max_instances,
-    }
+    } | {name: True for name in _BESIDE_A_RESULT if getattr(options, name)}
 
 
 def _canonical_prompt(prompt: Prompt) -> dict[str, Any]:

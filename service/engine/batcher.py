@@ -18,9 +18,10 @@ from service.core.results import ModelInfo
 from service.engine.base import Engine
 from service.engine.forwards import Forwards
 from service.engine.heap import find_trim
+from service.engine.pace import Pace
 from service.engine.place import PERSON, Place, Terms
 from service.engine.schedule import Encode, Ground, Schedule, Work
-from service.errors import DeadlineExceeded, EngineBroken, NotReady, QueueFull
+from service.errors import Ending, EngineBroken, NotReady, QueueFull
 
 log = logging.getLogger(__name__)
 
@@ -65,12 +66,14 @@ class ModelThread:
     def __init__(self, load: Load, policy: BatchPolicy = BatchPolicy()) -> None:
         self._load = load
         self._policy = policy
-        self._places = {urgent: threading.BoundedSemaphore(policy.queue_size) for urgent in (True, False)}
+        self._free = dict.fromkeys((True, False), policy.queue_size)
         self._changed = threading.Condition()
         self._arrived: list[Work] = []
         self._accepted = Schedule(1, 1)
         self._on_the_way = 0
         self._closing = False
+        self._last_call = float("inf")
+        self._pace = Pace()
         self._state = State("starting")
         self._entered = time.perf_counter()
         self._engine: Engine[Any, Any] | None = None
@@ -98,6 +101,10 @@ class ModelThread:
         """Identity of the loaded checkpoint; NotReady before there is one."""
         return self._ready_engine().info
 
+    def estimate_s(self, prompts: int) -> float | None:
+        """The least that the model needs for an image with so many prompts, were it alone; None if not known yet."""
+        return self._pace.estimate_s(prompts)
+
     def start(self) -> Future[None]:
         """Begin to load; the future ends with the load and carries its error."""
         self._thread.start()
@@ -107,21 +114,25 @@ class ModelThread:
     def place(self, terms: Terms = PERSON) -> Iterator[Place]:
         """Take a place in the queue, before an image is decoded for nothing.
 
-        Raises NotReady while loading, QueueFull when no place gets free within `terms.wait_s`.
+        Raises NotReady while loading, QueueFull when no place gets free within `terms.wait_s`, Ending after `drain`.
         """
         self._ready_engine()
         deadline = time.monotonic() + terms.timeout_s
-        free = self._places[terms.urgent]
-        if not free.acquire(timeout=min(terms.wait_s, terms.timeout_s)):
-            raise QueueFull("the queue is full; try again shortly")
-        place = Place(terms, deadline, self._prepare, self._submit)
-        self._expect(1)
+        self._enter_queue(terms)
+        place = Place(terms, deadline, self._prepare, self._submit, self._goes_back)
         try:
             yield place
         finally:
-            if not place.used:
-                self._expect(-1)
-            free.release()
+            self._leave_queue(terms, place)
+
+    def drain(self, grace_s: float) -> None:
+        """Begin to end: nobody new gets a place, events that the model has not begun go back at once.
+
+        What else is waiting or running has `grace_s` seconds, then it goes back too. May be called in a signal handler.
+        """
+        with self._changed:
+            self._last_call = min(self._last_call, time.monotonic() + grace_s)
+            self._changed.notify_all()
 
     def close(self) -> None:
         """Finish what was accepted, then end the thread; one that still loads has accepted nothing and is left."""
@@ -149,10 +160,32 @@ class ModelThread:
             self._on_the_way -= 1
             self._changed.notify_all()
 
-    def _expect(self, more: int) -> None:
+    def _enter_queue(self, terms: Terms) -> None:
         with self._changed:
-            self._on_the_way += more
+            wait_s = max(0.0, min(terms.wait_s, terms.timeout_s))
+            found = self._changed.wait_for(lambda: self._draining or self._free[terms.urgent] > 0, wait_s)
+            if self._draining:
+                raise Ending
+            if not found:
+                raise QueueFull("the queue is full; try again shortly")
+            self._free[terms.urgent] -= 1
+            self._on_the_way += 1
             self._changed.notify_all()
+
+    def _leave_queue(self, terms: Terms, place: Place) -> None:
+        with self._changed:
+            self._free[terms.urgent] += 1
+            self._on_the_way -= not place.used
+            self._changed.notify_all()
+
+    @property
+    def _draining(self) -> bool:
+        return self._last_call != float("inf")
+
+    def _goes_back(self, work: Work) -> bool:
+        """Whether a work that is not done will be left to another instance, as this one ends."""
+        unbegun_event = not work.urgent and not work.begun
+        return self._draining and (unbegun_event or time.monotonic() >= self._last_call)
 
     def _ready_engine(self) -> Engine[Any, Any]:
         if self._engine is None or self._state.phase != "ready":
@@ -186,7 +219,7 @@ class ModelThread:
     def _serve(self, engine: Engine[Any, Any]) -> None:
         images, prompts = _DEFAULT_BATCHES.get(engine.info.device, _DEFAULT_BATCHES["cpu"])
         schedule = Schedule(self._policy.image_batch or images, self._policy.prompt_batch or prompts)
-        forwards = Forwards(engine, schedule, self._policy.text_cache_bytes)
+        forwards = Forwards(engine, schedule, self._policy.text_cache_bytes, self._pace)
         self._accepted = schedule
         while self._await_work(schedule):
             step = self._next(schedule)
@@ -196,7 +229,9 @@ class ModelThread:
     def _next(self, schedule: Schedule) -> Encode | Ground | None:
         now = time.monotonic()
         for work in schedule.drop(lambda work: work.give_up or now >= work.deadline):
-            work.future.set_exception(DeadlineExceeded("the request was not done in time"))
+            work.future.set_exception(work.late())
+        for work in schedule.drop(self._goes_back):
+            work.future.set_exception(Ending())
         return schedule.next()
 
     def _await_work(self, schedule: Schedule) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from cachetools import LRUCache
 
 from service.engine.base import Engine, Features, Grounding, Query
+from service.engine.pace import Pace
 from service.engine.salvage import salvage
 from service.engine.schedule import Asked, Encode, Ground, Schedule, Work
 
@@ -22,9 +23,10 @@ class Forwards:
     `text_cache_bytes`: what their features may occupy on the device.
     """
 
-    def __init__(self, engine: Engine[Any, Any], schedule: Schedule, text_cache_bytes: int) -> None:
+    def __init__(self, engine: Engine[Any, Any], schedule: Schedule, text_cache_bytes: int, pace: Pace) -> None:
         self._engine = engine
         self._schedule = schedule
+        self._pace = pace
         self._texts: LRUCache[str, Features] = LRUCache(text_cache_bytes, getsizeof=lambda text: text.nbytes)
 
     def run(self, step: Encode | Ground) -> None:
@@ -35,15 +37,20 @@ class Forwards:
             self._ground(step)
 
     def _encode(self, step: Encode) -> None:
+        for work in step.works:
+            work.begun = True
         began = time.monotonic()
         images = salvage(self._encode_images, step.works, self._fewer_images)
         spent = time.monotonic() - began
         for work, image in zip(step.works, images, strict=True):
             work.encode_s += spent
+            work.own_encode_s += spent / len(step.works)
             if isinstance(image, Exception):
                 self._fail(work, image)
             else:
                 work.image = image
+        if not _failures(images):
+            self._pace.encoded(len(images), spent)
 
     def _ground(self, step: Ground) -> None:
         began = time.monotonic()
@@ -52,6 +59,7 @@ class Forwards:
         for work in step.works:
             work.ground_s += now - began
         for asked, outcome in zip(step.asked, outcomes, strict=True):
+            asked.work.own_ground_s += (now - began) / len(step.asked)
             if isinstance(outcome, Exception):
                 self._fail(asked.work, outcome)
             else:
@@ -60,6 +68,8 @@ class Forwards:
             if not work.future.done() and not work.pending:
                 self._schedule.remove(work)
                 work.future.set_result(work.answer(now))
+        if not _failures(outcomes):
+            self._pace.grounded(len(outcomes), now - began)
 
     def _encode_images(self, works: Sequence[Work]) -> list[Any]:
         return self._engine.encode_image([work.task.pixels for work in works])
@@ -106,3 +116,7 @@ class Forwards:
     def _fewer_prompts(self, too_many: int) -> None:
         self._schedule.prompt_batch = max(1, too_many // 2)
         log.warning("out of memory", extra={"prompts": too_many, "from_now_on": self._schedule.prompt_batch})
+
+
+def _failures(outcomes: Sequence[object]) -> bool:
+    return any(isinstance(outcome, Exception) for outcome in outcomes)

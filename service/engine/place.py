@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.schedule import Answer, Task, Work
-from service.errors import CallerGone, DeadlineExceeded
+from service.errors import CallerGone, Ending
 
 _LOOK_FOR_CALLER_EVERY_S = 0.1
 
@@ -21,12 +21,14 @@ class Terms:
     """How a caller waits.
 
     urgent: goes ahead of what is not. wait_s: for a place in a full queue. timeout_s: for place and answer together.
+    alone_s: what the model may need for it at most, were it alone; more is TooLong, which another try would not help.
     gone: whether the caller has left; asked now and then while it waits.
     """
 
     urgent: bool = True
     wait_s: float = 0
     timeout_s: float = float("inf")
+    alone_s: float = float("inf")
     gone: Callable[[], bool] = lambda: False
 
 
@@ -43,6 +45,7 @@ class Place:
         deadline: float,
         prepare: Callable[[NDArray[np.uint8]], NDArray[np.uint8]],
         submit: Callable[[Work], None],
+        goes_back: Callable[[Work], bool],
     ) -> None:
         self.prepare = prepare
         """Resize (H, W, 3) to the model's square (3, S, S)."""
@@ -50,10 +53,14 @@ class Place:
         self._terms = terms
         self._deadline = deadline
         self._submit = submit
+        self._goes_back = goes_back
 
     def run(self, task: Task) -> Answer:
-        """Wait for the answer; DeadlineExceeded or CallerGone when it is not wanted any more."""
-        work = Work(task, self._terms.urgent, self._deadline)
+        """Wait for the answer.
+
+        Raises DeadlineExceeded, TooLong or CallerGone when it is not wanted any more, Ending when the process ends.
+        """
+        work = Work(task, self._terms.urgent, self._deadline, self._terms.alone_s)
         self._submit(work)
         self.used = True
         try:
@@ -64,7 +71,9 @@ class Place:
     def _answer(self, work: Work) -> Answer:
         while not self._done(work):
             if time.monotonic() >= self._deadline:
-                raise DeadlineExceeded(f"the request was not done within {self._terms.timeout_s:g} s")
+                raise work.late(f"within {self._terms.timeout_s:g} s")
+            if self._goes_back(work):
+                raise Ending
             if self._terms.gone():
                 raise CallerGone("the caller has closed the connection")
         return work.future.result()

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.base import Grounding, Phrase
+from service.errors import DeadlineExceeded, ServiceError, TooLong
 
 # While people keep the model busy, every so many steps the event that waits longest comes first.
 _PATIENCE_STEPS = 4
@@ -42,18 +43,25 @@ class Answer:
 
 @dataclass(eq=False)
 class Work:
-    """A task on its way through the model. `give_up` may be set from any thread; the rest is the model thread's."""
+    """A task on its way through the model. `give_up` may be set from any thread; the rest is the model thread's.
+
+    encode_s, ground_s: the forwards that it had a part in. own_encode_s, own_ground_s: its share of them.
+    """
 
     task: Task
     urgent: bool
     deadline: float = float("inf")
+    alone_s: float = float("inf")
     give_up: bool = False
     future: Future[Answer] = field(default_factory=Future)
     submitted: float = field(default_factory=time.monotonic)
+    begun: bool = False
     image: Any = None
     found: dict[int, Grounding] = field(default_factory=dict)
     encode_s: float = 0.0
     ground_s: float = 0.0
+    own_encode_s: float = 0.0
+    own_ground_s: float = 0.0
 
     @property
     def encoded(self) -> bool:
@@ -64,6 +72,18 @@ class Work:
     def pending(self) -> list[int]:
         """Indices of the phrases that are not grounded yet."""
         return [index for index in range(len(self.task.phrases)) if index not in self.found]
+
+    @property
+    def needed_s(self) -> float:
+        """What the whole task would take alone, at the pace of what is done of it; no time in the queue."""
+        done = len(self.found)
+        return self.own_encode_s + (self.own_ground_s * len(self.task.phrases) / done if done else 0.0)
+
+    def late(self, limit: str = "in time") -> ServiceError:
+        """Why it is not done in time: TooLong when it would not have been even alone, else DeadlineExceeded."""
+        if self.needed_s > self.alone_s:
+            return TooLong(len(self.task.phrases), self.needed_s, self.alone_s)
+        return DeadlineExceeded(f"the request was not done {limit}")
 
     def answer(self, now: float) -> Answer:
         """The whole answer, once nothing is pending."""

@@ -18,6 +18,10 @@ from service.engine.batcher import ModelThread, State
 from service.engine.images import ImageLimits, decode
 from service.engine.place import PERSON, Place, Terms
 from service.engine.schedule import Task
+from service.errors import TooLong
+
+# An estimate is no measurement: only what is beyond it by this factor is refused unseen.
+_HOPELESS = 1.5
 
 
 class Segmenter:
@@ -40,8 +44,10 @@ class Segmenter:
     def segment(self, data: bytes, prompt_set: PromptSet, terms: Terms = PERSON) -> Segmentation:
         """Segment the image file `data`; raises the ServiceError that names what is wrong with it or with us.
 
-        A place in the queue comes first, so that no more images are decoded at a time than the queue holds.
+        A place in the queue comes first, so that no more images are decoded at a time than the queue holds. TooLong
+        when all of it would not be done within `terms.alone_s`, however short the queue.
         """
+        self._refuse_the_hopeless(len(prompt_set.prompts), terms.alone_s)
         timing: dict[str, float] = {}
         options = prompt_set.options
         with self._model.place(terms) as place:
@@ -58,6 +64,11 @@ class Segmenter:
             pairs = zip(phrases, answer.groundings, strict=True)
             results = tuple(PromptResult(phrase.text, _instances(found, info, options)) for phrase, found in pairs)
         return Segmentation(info, self._model.info, results, timing)
+
+    def _refuse_the_hopeless(self, prompts: int, alone_s: float) -> None:
+        estimate_s = self._model.estimate_s(prompts)
+        if estimate_s is not None and estimate_s > _HOPELESS * alone_s:
+            raise TooLong(prompts, estimate_s, alone_s)
 
     def _prepared(self, place: Place, data: bytes) -> tuple[NDArray[np.uint8], ImageInfo]:
         """The model's square of the image; the decoded image itself is not kept."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from google.api_core.exceptions import GoogleAPIError
 from google.api_core.retry import Retry
@@ -11,28 +11,34 @@ from google.cloud import pubsub_v1
 from google.cloud.pubsub_v1.types import BatchSettings, PublisherOptions
 from google.pubsub_v1 import PublisherClient, PubsubMessage
 
-from service.errors import CloudUnavailable
+from service.core.budget import unlimited
+from service.errors import CloudUnavailable, DeadlineExceeded
 
 _DEADLINE_S = 60.0
-_RETRY = Retry(deadline=_DEADLINE_S)
 # A closed channel is a ValueError.
 _TROUBLE = (GoogleAPIError, GoogleAuthError, ValueError, RuntimeError)
 
 
 class Publisher:
-    """Publishes and waits: each message follows a durable write or a whole page of others."""
+    """Publishes and waits: each message follows a durable write or a whole page of others.
 
-    def __init__(self, client: pubsub_v1.PublisherClient) -> None:
+
+    `left_s`: the seconds that the calling thread still has; it waits no longer for Pub/Sub.
+    """
+
+    def __init__(self, client: pubsub_v1.PublisherClient, left_s: Callable[[], float] = unlimited) -> None:
         self._client = client
+        self._left_s = left_s
 
     def publish(self, topic: str, data: bytes, attributes: Mapping[str, str]) -> str:
         """Publish and return the message id once Pub/Sub has it; CloudUnavailable when it has not."""
         message = PubsubMessage(data=data, attributes=dict(attributes))
+        wait_s = self._wait_s()
         try:
             # The call itself, below the batching one, whose keyword arguments leave no room for some attributes: a dead
             # letter may have one that is called `topic`, `data` or `timeout`.
             answer = PublisherClient.publish(
-                self._client, topic=topic, messages=[message], retry=_RETRY, timeout=_DEADLINE_S
+                self._client, topic=topic, messages=[message], retry=Retry(deadline=wait_s), timeout=wait_s
             )
         except _TROUBLE as error:
             raise CloudUnavailable(f"cannot publish to {topic}: {type(error).__name__}") from error
@@ -46,9 +52,15 @@ class Publisher:
         """
         try:
             for future in [self._client.publish(topic, data) for data in messages]:
-                future.result(timeout=_DEADLINE_S + 5)
+                future.result(timeout=self._wait_s())
         except _TROUBLE as error:
             raise CloudUnavailable(f"cannot publish to {topic}: {type(error).__name__}") from error
+
+    def _wait_s(self) -> float:
+        left_s = self._left_s()
+        if left_s <= 0:
+            raise DeadlineExceeded("the event has used up its time")
+        return min(_DEADLINE_S, left_s)
 
     def close(self) -> None:
         """Close the channel."""
@@ -56,8 +68,9 @@ class Publisher:
         self._client.transport.close()
 
 
-def connect() -> Publisher:
+def connect(left_s: Callable[[], float] = unlimited) -> Publisher:
     """Open a publisher with the ambient credentials."""
     # Many at once share requests, a single one is sent at once.
     batches = BatchSettings(max_messages=500, max_latency=0)
-    return Publisher(pubsub_v1.PublisherClient(batches, PublisherOptions(retry=_RETRY, timeout=_DEADLINE_S)))
+    options = PublisherOptions(retry=Retry(deadline=_DEADLINE_S), timeout=_DEADLINE_S)
+    return Publisher(pubsub_v1.PublisherClient(batches, options), left_s)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -15,11 +15,11 @@ from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 from requests.adapters import HTTPAdapter
 
-from service.errors import CloudUnavailable, NotFound, PreconditionFailed
+from service.core.budget import unlimited
+from service.errors import CloudUnavailable, DeadlineExceeded, NotFound, PreconditionFailed
 from service.gcp.batch import MAX_CALLS, stat_batch
 
-_TIMEOUT_S = (10.0, 60.0)  # connect, read
-_RETRY = DEFAULT_RETRY.with_timeout(90.0)
+_CONNECT_S, _READ_S, _RETRY_S = 10.0, 60.0, 90.0
 _FIELDS = "items(name,generation,metadata,contentType,size,crc32c),nextPageToken"
 _TROUBLE = (
     api.GoogleAPIError,
@@ -44,17 +44,22 @@ class ObjectInfo:
 
 
 class ObjectStore:
-    """The calls that the service makes. Every method raises CloudUnavailable when Google does not answer or refuses."""
+    """The calls that the service makes. Every method raises CloudUnavailable when Google does not answer or refuses.
 
-    def __init__(self, client: storage.Client) -> None:
+    `left_s`: the seconds that the calling thread still has. A call that is not answered ends within them, with all its
+    attempts; one that begins after them raises DeadlineExceeded.
+    """
+
+    def __init__(self, client: storage.Client, left_s: Callable[[], float] = unlimited) -> None:
         self._client = client
+        self._left_s = left_s
 
     def stat(self, bucket: str, name: str) -> ObjectInfo | None:
         """Describe the live object, or None when there is none."""
         try:
             with _translated(f"look at gs://{bucket}/{name}"):
                 blob = self._client.bucket(bucket).blob(name)
-                blob.reload(timeout=_TIMEOUT_S, retry=_RETRY)
+                blob.reload(**self._patience())
         except NotFound:
             return None
         return _info(blob)
@@ -65,7 +70,7 @@ class ObjectStore:
         for first in range(0, len(names), MAX_CALLS):
             some = names[first : first + MAX_CALLS]
             with _translated(f"look at gs://{bucket}/{some[0]} and others", missing_bucket=True):
-                blobs = stat_batch(self._client.bucket(bucket), some, timeout=_TIMEOUT_S, retry=_RETRY)
+                blobs = stat_batch(self._client.bucket(bucket), some, **self._patience())
             found |= {blob.name: _info(blob) for blob in blobs}
         return found
 
@@ -73,7 +78,7 @@ class ObjectStore:
         """Return the bytes of exactly that generation; NotFound when it is no longer there."""
         with _translated(f"read gs://{bucket}/{name}"):
             blob = self._client.bucket(bucket).blob(name, generation=generation)
-            data: bytes = blob.download_as_bytes(timeout=_TIMEOUT_S, retry=_RETRY)
+            data: bytes = blob.download_as_bytes(**self._patience())
         return data
 
     def list_range(
@@ -88,30 +93,41 @@ class ObjectStore:
                 end_offset=end,
                 max_results=limit,
                 fields=_FIELDS,
-                timeout=_TIMEOUT_S,
-                retry=_RETRY,
+                **self._patience(),
             )
             return [_info(blob) for blob in blobs]
 
     def list(self, bucket: str, prefix: str) -> list[ObjectInfo]:
         """Describe every live object whose name begins with `prefix`."""
         with _translated(f"list gs://{bucket}/{prefix}", missing_bucket=True):
-            blobs = self._client.list_blobs(bucket, prefix=prefix, fields=_FIELDS, timeout=_TIMEOUT_S, retry=_RETRY)
+            blobs = self._client.list_blobs(bucket, prefix=prefix, fields=_FIELDS, **self._patience())
             return [_info(blob) for blob in blobs]
 
     def write_json(
         self, bucket: str, name: str, document: bytes, *, if_generation: int, metadata: Mapping[str, str]
+    ) -> int:
+        """Write a JSON document, as `write` does."""
+        return self.write(bucket, name, document, "application/json", if_generation=if_generation, metadata=metadata)
+
+    def write(
+        self,
+        bucket: str,
+        name: str,
+        data: bytes,
+        content_type: str,
+        *,
+        if_generation: int,
+        metadata: Mapping[str, str],
     ) -> int:
         """Write over exactly that generation (0: only a new object) and return the new one, else PreconditionFailed."""
         with _translated(f"write gs://{bucket}/{name}", missing_bucket=True):
             blob = self._client.bucket(bucket).blob(name)
             blob.metadata = dict(metadata)
             blob.upload_from_string(
-                document,
-                content_type="application/json",
+                data,
+                content_type=content_type,
                 if_generation_match=if_generation,
-                timeout=_TIMEOUT_S,
-                retry=_RETRY,
+                **self._patience(),
             )
         return int(blob.generation)
 
@@ -119,9 +135,7 @@ class ObjectStore:
         """Delete exactly that generation and say whether it is gone; one that is newer is left as it is: False."""
         try:
             with _translated(f"delete gs://{bucket}/{name}"):
-                self._client.bucket(bucket).blob(name).delete(
-                    if_generation_match=generation, timeout=_TIMEOUT_S, retry=_RETRY
-                )
+                self._client.bucket(bucket).blob(name).delete(if_generation_match=generation, **self._patience())
         except NotFound:
             return True
         except PreconditionFailed:
@@ -131,6 +145,14 @@ class ObjectStore:
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+    def _patience(self) -> dict[str, Any]:
+        """Timeouts of one call: the last attempt begins in the first half of what is left and ends in the second."""
+        left_s = self._left_s()
+        if left_s <= 0:
+            raise DeadlineExceeded("the event has used up its time")
+        timeout_s = min(_CONNECT_S, left_s / 8), min(_READ_S, left_s / 4)
+        return {"timeout": timeout_s, "retry": DEFAULT_RETRY.with_timeout(min(_RETRY_S, left_s / 2))}
 
 
 def open_client(connections: int) -> storage.Client:
@@ -142,9 +164,9 @@ def open_client(connections: int) -> storage.Client:
     return client
 
 
-def connect(connections: int) -> ObjectStore:
+def connect(connections: int, left_s: Callable[[], float] = unlimited) -> ObjectStore:
     """Open a store on a client for so many threads."""
-    return ObjectStore(open_client(connections))
+    return ObjectStore(open_client(connections), left_s)
 
 
 class _Described(Protocol):

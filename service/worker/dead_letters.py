@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from service.core.envelopes import Message
 from service.errors import BadEnvelope
-from service.worker.job import Outcome
+from service.worker.outcome import Outcome
 
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
     from service.gcp.publisher import Publisher

@@ -20,10 +20,11 @@ from service.errors import (
     ServiceError,
     StaleInput,
 )
-from service.worker.job import ATTEMPTS, JobRunner, Outcome
-from service.worker.named import Elsewhere, NamedPlace, look_at, placed, slots_of
+from service.worker.job import ATTEMPTS, JobRunner
+from service.worker.named import Elsewhere, Place, look_at, placed
+from service.worker.outcome import Outcome
 from service.worker.sources import PromptFinder
-from service.worker.surroundings import Caller, Job, Slot, look
+from service.worker.surroundings import JOB_ID, Caller, Job, look
 
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
     from service.gcp.storage import ObjectInfo, ObjectStore
@@ -57,18 +58,21 @@ class DirectJobs:
         raise CloudUnavailable(f"{_uri(request)} or its outputs kept changing")
 
     def _attempt(self, request: JobRequest, output: Output | None) -> Outcome:
-        if request.prompt_set is None:
-            return self._with_found_prompts(request, look_at(self._store, output))
-        if output is None:
+        if output is None and request.prompt_set is not None:
             return self._under_its_key(request, request.prompt_set)
-        return self._with_own_prompts(request, request.prompt_set, slots_of(self._store, output))
+        place = output and look_at(self._store, output)
+        if request.prompt_set is None or place is None:
+            return self._with_found_prompts(request, place)
+        return self._with_own_prompts(request, request.prompt_set, place)
 
-    def _with_found_prompts(self, request: JobRequest, place: NamedPlace | None) -> Outcome:
+    def _with_found_prompts(self, request: JobRequest, place: Place | None) -> Outcome:
         around = look(self._store, self._rules, request.bucket, request.name)
         live = around.inputs.get(request.name)
         if request.only_repeats_upload and _is_newer(request, live):
             return Outcome("stale", _uri(request))
         image = _wanted(request, live)
+        if request.only_repeats_upload and JOB_ID in image.metadata:
+            return Outcome("ignored", _uri(request), "written by this service")
         if place is None and self._is_stranger(request.bucket):
             allowed = f"a job without prompts needs it for an image outside INPUT_BUCKETS ({_uri(request)})"
             return self._fail(request, image, BadField("output", None, allowed))
@@ -85,17 +89,17 @@ class DirectJobs:
             name = keyed_output_name(self._rules.output_prefix, request.bucket, request.name, key)
         except NameTooLong as fault:
             return self._fail(request, self._live(request), fault)
-        slots = slots_of(self._store, Output(self._rules.output_bucket, name))
-        return self._with_own_prompts(request, prompt_set, slots, generation)
+        place = look_at(self._store, Output(self._rules.output_bucket, name))
+        return self._with_own_prompts(request, prompt_set, place, generation)
 
     def _with_own_prompts(
-        self, request: JobRequest, prompt_set: PromptSet, slots: tuple[Slot, Slot], generation: int | None = None
+        self, request: JobRequest, prompt_set: PromptSet, place: Place, generation: int | None = None
     ) -> Outcome:
         """Do the job on the live image, if that is still the one whose `generation` made the name of the output."""
         image = self._live(request)
         if generation not in (None, image.generation):
             raise PreconditionFailed(f"{_uri(request)} has been replaced meanwhile")
-        job = Job(request.bucket, image, None, slots, request.output, _caller(request))
+        job = Job(request.bucket, image, None, place.slots, place.beside, request.output, _caller(request))
         return self._jobs.run(job, RequestRecord(prompt_set, None))
 
     def _live(self, request: JobRequest) -> ObjectInfo:
@@ -108,8 +112,8 @@ class DirectJobs:
     def _fail(self, request: JobRequest, image: ObjectInfo, fault: ServiceError) -> Outcome:
         """Announce a fault that there is no place to write to."""
         record = None if request.prompt_set is None else RequestRecord(request.prompt_set, None)
-        job = Job(request.bucket, image, None, None, request.output, _caller(request))
-        return self._jobs.fail(job, fault, record)
+        job = Job(request.bucket, image, None, None, output=request.output, caller=_caller(request))
+        return self._jobs.fail(job, fault, record).outcome
 
 
 def _is_newer(request: JobRequest, live: ObjectInfo | None) -> bool:

@@ -9,7 +9,7 @@ from service.core.folders import FolderPage, image_job
 from service.core.naming import folder_prompts_beside, gs_uri
 from service.errors import EventsOff
 from service.worker.dependents import Dependents, Part
-from service.worker.job import Outcome
+from service.worker.outcome import Outcome
 
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
     from service.gcp.publisher import Publisher

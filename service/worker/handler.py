@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from service.core.budget import Budget
 from service.core.envelopes import Message
 from service.core.events import (
     Event,
@@ -27,10 +28,11 @@ from service.settings import Settings
 from service.worker.dead_letters import DeadLetters
 from service.worker.direct import DirectJobs
 from service.worker.folder import PAGE_SIZE, FolderFanOut
-from service.worker.job import ATTEMPTS, JobRunner, Outcome
-from service.worker.named import Elsewhere, NamedPlace, look_at, placed
+from service.worker.job import ATTEMPTS, JobRunner
+from service.worker.named import Elsewhere, Place, look_at, placed
+from service.worker.outcome import Outcome
 from service.worker.sources import PromptFinder
-from service.worker.surroundings import Surroundings, look
+from service.worker.surroundings import JOB_ID, Surroundings, look
 
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
     from service.gcp.publisher import Publisher
@@ -50,8 +52,10 @@ class Worker:
         publisher: Publisher,
         segmenter: Segmenter,
         clock: Callable[[], datetime],
+        budget: Budget | None = None,
         folder_page_size: int = PAGE_SIZE,
     ) -> None:
+        """`budget` is that of `store` and `publisher`, when they have one."""
         self._rules = Rules(
             settings.input_buckets, settings.input_prefix, settings.output_bucket or "", settings.output_prefix
         )
@@ -60,27 +64,34 @@ class Worker:
         self._store = store
         self._segmenter = segmenter
         self._prompts = PromptFinder(settings, self._rules, store)
-        self._jobs = JobRunner(settings, self._rules, self._prompts, store, publisher, segmenter, clock)
+        self._budget = budget or Budget(settings.event_timeout_s)
+        self._jobs = JobRunner(settings, self._prompts, store, publisher, segmenter, clock, self._budget)
         self._folders = FolderFanOut(self._rules, settings.jobs_topic, store, publisher, folder_page_size)
         self._direct = DirectJobs(self._rules, self._prompts, store, self._jobs)
 
     def deliver(self, message: Message) -> list[Outcome]:
         """Read a Pub/Sub message and do what it asks for; one that cannot be read goes to the dead-letter topic."""
-        try:
-            event = read_message(message, self._limits)
-        except BadEnvelope as error:
-            return [self.reject(message, error)]
-        return self.handle(event)
+        with self._budget.event():
+            try:
+                event = read_message(message, self._limits)
+            except BadEnvelope as error:
+                return [self.reject(message, error)]
+            return self.handle(event)
 
     def reject(self, message: Message | bytes, error: BadEnvelope) -> Outcome:
         """Publish an unreadable message, or the body of a request without one, whole to the dead-letter topic.
 
         Without such a topic the error is raised again.
         """
-        return self._dead_letters.keep(message, error)
+        with self._budget.event():
+            return self._dead_letters.keep(message, error)
 
     def handle(self, event: Event) -> list[Outcome]:
-        """Do what the event asks for; one Outcome an image."""
+        """Do what the event asks for, within EVENT_TIMEOUT_S from now; one Outcome an image."""
+        with self._budget.event():
+            return self._handle(event)
+
+    def _handle(self, event: Event) -> list[Outcome]:
         if isinstance(event, FolderPage):  # needs no model
             return [self._folders.handle(event)]
         if isinstance(event, JobRequest):
@@ -119,15 +130,17 @@ class Worker:
                 output = elsewhere.output
             except (PreconditionFailed, NotFound):
                 pass
-            place = look_at(self._store, output)
+            place = output and look_at(self._store, output)
             around = look(self._store, self._rules, event.bucket, event.name)
         raise CloudUnavailable(f"{gs_uri(event.bucket, event.name)} or its outputs kept changing")
 
-    def _attempt(self, event: ImageArrived, around: Surroundings, place: NamedPlace | None) -> Outcome:
+    def _attempt(self, event: ImageArrived, around: Surroundings, place: Place | None) -> Outcome:
         subject = gs_uri(event.bucket, event.name)
         image = around.inputs.get(event.name)
         if image is None or not _is_live(image, event.generation):
             return Outcome("stale", subject)
+        if JOB_ID in image.metadata:
+            return Outcome("ignored", subject, "written by this service")
         prompts = self._prompts.find(around, image)
         if prompts is None:
             return Outcome("waiting_for_prompts", subject)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from service.core.naming import error_name
 from service.core.outputs import Output
+from service.core.prompts import Options
 from service.errors import OutputTaken
-from service.worker.surroundings import Job, Slot
+from service.worker.surroundings import Job, Slot, places
 
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
     from service.gcp.storage import ObjectStore
@@ -23,31 +24,23 @@ class Elsewhere(Exception):
 
 
 @dataclass(frozen=True)
-class NamedPlace:
-    """A named output and what was there, and in the error document beside it, when we looked."""
+class Place:
+    """Where a result goes and what was there, and beside it, when we looked."""
 
     output: Output
     slots: tuple[Slot, Slot]
+    beside: Mapping[str, Slot]
 
 
-def look_at(store: ObjectStore, output: Output | None) -> NamedPlace | None:
-    """Look what lies where a result is wanted; None when it is wanted nowhere in particular.
-
-    Like all outputs it is to be looked at before the inputs.
-    """
-    return None if output is None else NamedPlace(output, slots_of(store, output))
-
-
-def slots_of(store: ObjectStore, output: Output) -> tuple[Slot, Slot]:
-    """The two documents of an output, with one list."""
+def look_at(store: ObjectStore, output: Output) -> Place:
+    """Look, with one list, what lies where a result is wanted. Like all outputs that comes before the inputs."""
     found = {info.name: info for info in store.list(output.bucket, output.name.removesuffix("json"))}
-    failure = error_name(output.name)
-    return Slot(*output, found.get(output.name)), Slot(output.bucket, failure, found.get(failure))
+    return Place(output, *places(output, found))
 
 
-def placed(job: Job, place: NamedPlace | None) -> Job:
-    """The same job with its documents at that place."""
-    return job if place is None else replace(job, output=place.output, slots=place.slots)
+def placed(job: Job, place: Place | None) -> Job:
+    """The same job with its documents at that place; None leaves them where its image's name says."""
+    return job if place is None else replace(job, output=place.output, slots=place.slots, beside=place.beside)
 
 
 def check_place(job: Job, by_prompts: Output | None) -> None:
@@ -57,9 +50,10 @@ def check_place(job: Job, by_prompts: Output | None) -> None:
         raise Elsewhere(wanted)
 
 
-def check_free(job: Job) -> None:
+def check_free(job: Job, options: Options) -> None:
     """Raise OutputTaken when something lies at a named place that this service has not written."""
-    for slot in job.slots or ():
+    asked = [slot for kind, slot in job.beside.items() if getattr(options, kind)]
+    for slot in (*(job.slots or ()), *asked):
         if job.output is not None and slot.foreign:
             raise OutputTaken(
                 f"output: gs://{slot.bucket}/{slot.name} has not been written by this service and is not replaced"

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from service.core.events import ImageArrived, Rules, classify_object
 from service.core.naming import (
     MAX_NAME_BYTES,
+    RENDITION_SUFFIXES,
     error_name,
     expand_prefix,
     is_sidecar,
     output_name,
+    rendition_name,
     sidecar_base,
     sidecar_names,
 )
@@ -24,8 +26,11 @@ if TYPE_CHECKING:  # what is only named in annotations need not be imported by a
     from service.gcp.storage import ObjectInfo, ObjectStore
     from service.worker.sources import Found
 
-# Custom metadata of every document that we write: the job that it answers.
+# Custom metadata of everything that we write: the job that it answers.
 JOB_ID = "sam3-job-id"
+# Of documents: the same job whatever the model, and since when the process that wrote it has had its model.
+WORK_ID = "sam3-work-id"
+MODEL_SINCE = "sam3-model-since"
 
 
 @dataclass(frozen=True)
@@ -46,9 +51,21 @@ class Slot:
         return self.found is not None and self.found.metadata.get(JOB_ID) == job_id
 
     @property
+    def ours(self) -> bool:
+        """Whether this service wrote it."""
+        return self.found is not None and JOB_ID in self.found.metadata
+
+    @property
     def foreign(self) -> bool:
         """Whether somebody else has put an object there."""
-        return self.found is not None and JOB_ID not in self.found.metadata
+        return self.found is not None and not self.ours
+
+    def surpasses(self, work_id: str, model_since: str) -> bool:
+        """Whether the document answers the same work with a model that has been deployed later."""
+        if self.found is None:
+            return False
+        metadata = self.found.metadata
+        return metadata.get(WORK_ID) == work_id and metadata.get(MODEL_SINCE, "") > model_since
 
 
 @dataclass(frozen=True)
@@ -65,13 +82,15 @@ class Job:
     """One live image with its prompts, and the places of its two documents; None when nothing is to be written.
 
     `prompts` is None when the job brings its own. `output` is the name that was asked for, if any, of the first place;
-    a job for which nobody has asked goes where its image's name says.
+    a job for which nobody has asked goes where its image's name says. beside: the places of what options may ask for,
+    by option.
     """
 
     bucket: str
     image: ObjectInfo
     prompts: Found | None
     slots: tuple[Slot, Slot] | None
+    beside: Mapping[str, Slot] = field(default_factory=dict)
     output: Output | None = None
     caller: Caller = Caller()
 
@@ -104,9 +123,18 @@ class Surroundings:
             output = output_name(rules.output_prefix, self.bucket, image.name)
         except NameTooLong:
             return Job(self.bucket, image, prompts, None, caller=caller)
-        found = self.outputs.get
-        slots = tuple(Slot(rules.output_bucket, name, found(name)) for name in (output, error_name(output)))
-        return Job(self.bucket, image, prompts, (slots[0], slots[1]), caller=caller)
+        slots, beside = places(Output(rules.output_bucket, output), self.outputs)
+        return Job(self.bucket, image, prompts, slots, beside, caller=caller)
+
+
+def places(output: Output, found: Mapping[str, ObjectInfo]) -> tuple[tuple[Slot, Slot], dict[str, Slot]]:
+    """The two documents of an output, and what options may ask for beside it, by option; `found` is what lies there."""
+
+    def slot(name: str) -> Slot:
+        return Slot(output.bucket, name, found.get(name))
+
+    beside = {kind: slot(rendition_name(output.name, kind)) for kind in RENDITION_SUFFIXES}
+    return (slot(output.name), slot(error_name(output.name))), beside
 
 
 def is_image_here(bucket: str, info: ObjectInfo, rules: Rules) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from google.cloud import storage
 
+from service.core import envelopes
 from service.core.events import Notification
 from service.core.masks import Mask
 from service.core.results import ImageInfo, Instance, ModelInfo, PromptResult, Segmentation
@@ -122,6 +123,7 @@ class StagedSegmenter:
 
     def __init__(self) -> None:
         self.phase = "ready"
+        self.revision = "1"
         self.calls = 0
         self.before: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
@@ -130,7 +132,7 @@ class StagedSegmenter:
     def info(self) -> ModelInfo:
         if self.phase != "ready":
             raise NotReady(self.phase)
-        return ModelInfo("staged", "1", "cpu", "float32")
+        return ModelInfo("staged", self.revision, "cpu", "float32")
 
     def segment(self, data: bytes, prompt_set: Any, terms: Any = None) -> Segmentation:
         with self._lock:
@@ -139,6 +141,16 @@ class StagedSegmenter:
         instance = Instance(0.9, (0.0, 0.0, 1.0, 1.0), Mask.of(np.ones((1, 1), np.uint8), 0, 0, (10, 10)))
         results = tuple(PromptResult(prompt.text, (instance,)) for prompt in prompt_set.prompts)
         return Segmentation(ImageInfo(10, 10), self.info, results, {"decode": 1.0})
+
+
+class ConditionalStore(ObjectStore):
+    """Deletes as Cloud Storage does: fake-gcs-server ignores the precondition, and would delete what is newer."""
+
+    def delete(self, bucket: str, name: str, generation: int) -> bool:
+        found = self.stat(bucket, name)
+        if found is None or found.generation != generation:
+            return found is None
+        return super().delete(bucket, name, generation)
 
 
 class Counted:
@@ -170,6 +182,14 @@ class Stage:
     def handle(self, event: Any) -> list[str]:
         return [outcome.status for outcome in self.worker.handle(event)]
 
+    def deliver(self, document: Any) -> list[str]:
+        return [outcome.status for outcome in self.worker.deliver(envelopes.Message(json.dumps(document).encode(), {}))]
+
+    @property
+    def waiting(self) -> int:
+        """Events that wait for the same job in this worker."""
+        return self.worker._jobs.waiting
+
 
 @pytest.fixture(scope="session")
 def open_bench() -> Iterator[Callable[..., Bench]]:
@@ -195,14 +215,14 @@ def stage(bench: Bench) -> Callable[..., Stage]:
     def stage(bench: Bench = bench, folder_page_size: int = 500, **changes: str) -> Stage:
         settings = Settings.from_environment(bench.cloud.environment() | changes)
         segmenter = StagedSegmenter()
-        store, publisher = Counted(ObjectStore(bench.clients.storage)), Counted(bench.clients.publisher)
+        store, publisher = Counted(ConditionalStore(bench.clients.storage)), Counted(bench.clients.publisher)
         worker = Worker(
             settings,
             store,  # type: ignore[arg-type]
             publisher,  # type: ignore[arg-type]
             segmenter,  # type: ignore[arg-type]
             lambda: datetime.now(UTC),
-            folder_page_size,
+            folder_page_size=folder_page_size,
         )
         return Stage(worker, segmenter, store, publisher)
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
+import numpy as np
+import pycocotools.mask
 import pytest
 import requests
 import urllib3
@@ -192,6 +194,33 @@ def test_a_folders_prompts_reach_the_images_before_and_after_them(
         messages = deployment.bench.results.about(name)
         check_messages(messages, "succeeded")
         assert len({message.attributes["job_id"] for message in messages}) == (2 if near else 1)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
+def test_pictures_beside_a_result(deployment: Deployment) -> None:
+    scene = files("service").joinpath("models/demo/scene.png").read_bytes()
+    asked = {"prompts": ["frog", "strawberry"], "options": {"overlay": True, "mask_png": True}}
+    deployment.upload("pictures/scene.prompts.json", json.dumps(asked))
+    deployment.upload_image("pictures/scene.png", scene)
+    names = {f"pictures/scene.png.{suffix}" for suffix in ("json", "overlay.webp", "masks.png")}
+    deployment.settle("pictures/", names)
+    document = deployment.output("pictures/scene.png.json")
+    bucket = deployment.bench.clients.storage.bucket("sam3-output")
+    assert set(document["renditions"].values()) == {
+        f"gs://{bucket.name}/{name}" for name in names if ".json" not in name
+    }
+    size = (document["image"]["width"], document["image"]["height"])
+    for name in names - {"pictures/scene.png.json"}:
+        with Image.open(io.BytesIO(bucket.blob(name).download_as_bytes())) as picture:
+            assert picture.size == size
+            if picture.format == "PNG":
+                index = np.asarray(picture)
+    masks = [pycocotools.mask.decode(rle) for result in document["results"] for rle in result["masks_rle"]]
+    assert len(masks) >= 2
+    assert ((index > 0) == np.any(masks, axis=0)).all()
+    for number, mask in enumerate(masks, start=1):
+        assert not (mask[index == number] == 0).any()
+        assert (index == number).any()
 
 
 ODD_NAMES = (

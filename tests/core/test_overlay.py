@@ -98,3 +98,19 @@ def test_boxes_at_and_over_the_border_and_without_area(box_xyxy: Box) -> None:
 @pytest.mark.parametrize("label", ["Küche", "猫", "🐈", "a" * 1000, "-"])
 def test_any_label_can_be_drawn(label: str) -> None:
     draw_overlay(grey(50, 80), one(square(10, 10, 20, (50, 80)), (10, 10, 30, 30), label))
+
+
+@pytest.mark.parametrize("box_xyxy", [(0, 0, 60, 60), (50, 50, 60, 60), (0, 55, 5, 60)])
+@pytest.mark.parametrize("label", ["cat", "a mug cup on a plate", "a" * 1000, "猫"])
+def test_a_label_on_a_small_picture_is_cut_so_that_it_never_leaves_it(label: str, box_xyxy: Box) -> None:
+    picture = draw_overlay(grey(60, 60), one(empty((60, 60)), box_xyxy, label))
+    letters = (picture > 200).all(axis=2)
+    assert letters.any()
+    for border in (letters[:, 0], letters[:, -1], letters[0], letters[-1]):
+        assert not border.any()
+
+
+@pytest.mark.parametrize("size_hw", [(40, 40), (8, 200), (200, 8)])
+def test_a_label_that_would_hide_an_icon_or_leave_a_strip_is_left_out(size_hw: tuple[int, int]) -> None:
+    picture = draw_overlay(grey(*size_hw), one(empty(size_hw), (2, 2, size_hw[1] - 2, size_hw[0] - 2)))
+    assert {tuple(colour) for colour in picture.reshape(-1, 3).tolist()} == {PALETTE[0], (128, 128, 128)}

@@ -22,7 +22,8 @@ from service.core.prompts import (
 )
 from service.errors import BadField, BadSidecar, ServiceError
 
-OPTION_NAMES = list(asdict(Options()))
+STORED_ONLY = ["overlay", "mask_png"]
+OPTION_NAMES = [name for name in asdict(Options()) if name not in STORED_ONLY]
 
 
 def texts(prompt_set: PromptSet) -> list[str]:
@@ -274,6 +275,7 @@ def test_bad_default_prompts_are_refused(value: str) -> None:
 
 def test_what_an_answer_shows_is_not_part_of_the_canonical_options() -> None:
     assert canonical_options(Options(return_masks=True)) == canonical_options(Options(return_contours=True))
+    assert canonical_options(Options(overlay=True, mask_png=False)) == canonical_options(Options()) | {"overlay": True}
     assert canonical_options(Options()) == {"threshold": 0.5, "mask_threshold": 0.5, "max_instances": 200}
     assert canonical_prompts([Prompt("mug"), Prompt("ü")]) == [{"text": "mug"}, {"text": "ü"}]
 
@@ -329,3 +331,13 @@ def test_form_json_and_text_understand_the_same_phrases_alike(phrases: list[str]
     assert texts(form) == phrases
     assert parse_sidecar("a.prompts.json", json.dumps(phrases).encode(), limits) == form
     assert parse_sidecar("a.prompts.txt", "\n".join(phrases).encode(), limits) == form
+
+
+@pytest.mark.parametrize("name", STORED_ONLY)
+def test_what_lies_beside_a_result_is_for_sidecars_only(name: str) -> None:
+    asked = parse_sidecar("a.prompts.json", b'{"prompts": ["cat"], "options": {"%s": true}}' % name.encode())
+    assert getattr(asked.options, name) is True
+    with pytest.raises(BadSidecar, match=f"{name}: 1 is not allowed; it must be true or false"):
+        parse_sidecar("a.prompts.json", b'{"prompts": ["cat"], "options": {"%s": 1}}' % name.encode())
+    with pytest.raises(BadField, match="there is no such field"):
+        parse_form({"prompts": ["cat"], name: ["true"]})

@@ -16,16 +16,21 @@ from numpy.typing import NDArray
 from service.core.results import ModelInfo
 from service.engine.base import Grounding, Phrase, Query
 from service.engine.batcher import BatchPolicy, ModelThread
+from service.engine.forwards import Forwards
+from service.engine.pace import Pace
 from service.engine.place import PERSON, Terms
-from service.engine.schedule import Answer, Task
+from service.engine.schedule import Answer, Schedule, Task, Work
 from service.errors import (
     CallerGone,
     DeadlineExceeded,
+    Ending,
     EngineBroken,
     ModelUnavailable,
     NotReady,
     OutOfMemory,
     QueueFull,
+    ServiceError,
+    TooLong,
 )
 
 PIXEL = np.zeros((1, 1, 3), np.uint8)
@@ -362,3 +367,96 @@ def test_a_failed_load_keeps_its_reason() -> None:
     with pytest.raises(NotReady, match="no weights"):
         ask(model, "0.1")
     model.close()
+
+
+def test_at_the_end_events_that_have_not_begun_go_back_and_the_rest_is_done() -> None:
+    engine = ScriptedEngine()
+    with running(engine) as model, callers() as start:
+        engine.gate.clear()
+        running_event = start(model, "0.1", terms=EVENT)
+        assert engine.busy.wait(10)
+        waiting_event, person = start(model, "0.2", terms=EVENT), start(model, "0.7")
+        settle(model, 3)
+        model.drain(grace_s=60)
+        with pytest.raises(Ending):  # while the engine still holds
+            waiting_event.result(10)
+        for terms in (PERSON, EVENT):
+            with pytest.raises(Ending):
+                ask(model, "0.3", terms=terms)
+        engine.gate.set()
+        assert scores(running_event.result(10)) == [0.1]
+        assert scores(person.result(10)) == [0.7]
+    assert [text for batch in engine.batches for text in batch if text in ("0.2", "0.3")] == []
+
+
+def test_an_event_that_waits_for_a_place_goes_back_at_the_end() -> None:
+    engine = ScriptedEngine()
+    with running(engine, queue_size=1) as model, callers() as start:
+        engine.gate.clear()
+        first = start(model, "0.1", terms=EVENT)
+        assert engine.busy.wait(10)
+        waiting = start(model, "0.2", terms=Terms(urgent=False, wait_s=60))
+        model.drain(grace_s=60)
+        with pytest.raises(Ending):
+            waiting.result(10)
+        engine.gate.set()
+        first.result(10)
+
+
+def test_work_that_outlasts_the_grace_goes_back_while_the_engine_holds() -> None:
+    engine = ScriptedEngine()
+    with running(engine) as model, callers() as start:
+        first = held(engine, model, start)
+        model.drain(grace_s=0.05)
+        with pytest.raises(Ending):
+            first.result(10)
+        assert not engine.gate.is_set()
+
+
+def late(found: int, own_ground_s: float, alone_s: float) -> ServiceError:
+    work = Work(Task(PIXEL, tuple(map(Phrase, "abcd")), 0.5, 10), urgent=False, alone_s=alone_s)
+    nothing = Grounding(np.zeros(0, np.float32), np.zeros((0, 4), np.float32), np.zeros((0, 2, 2), np.float32))
+    work.found = dict.fromkeys(range(found), nothing)
+    work.own_encode_s, work.own_ground_s = 2, own_ground_s
+    return work.late()
+
+
+def test_late_work_is_too_long_only_if_it_would_have_been_late_alone() -> None:
+    """2 s for the image, 3 s for each of two prompts: all four would take 14 s."""
+    assert isinstance(late(found=2, own_ground_s=6, alone_s=13), TooLong)
+    assert isinstance(late(found=2, own_ground_s=6, alone_s=15), DeadlineExceeded)
+    assert isinstance(late(found=0, own_ground_s=0, alone_s=13), DeadlineExceeded)
+    detail = late(found=2, own_ground_s=6, alone_s=13).detail
+    assert detail.startswith("prompts: 4 on this image take at least 14 s on this device; an event has 13 s")
+
+
+def test_shared_forwards_count_for_each_work_by_its_share() -> None:
+    schedule = Schedule(image_batch=2, prompt_batch=4)
+    forwards = Forwards(ScriptedEngine(), schedule, 1000, Pace())
+    works = [Work(Task(PIXEL, tuple(map(Phrase, texts)), 0.5, 10), urgent=True) for texts in (["0.1"], ["0.2"] * 3)]
+    for work in works:
+        schedule.add(work)
+    while step := schedule.next():
+        forwards.run(step)
+    assert [work.own_ground_s / work.ground_s for work in works] == pytest.approx([1 / 4, 3 / 4])
+    assert [work.own_encode_s / work.encode_s for work in works] == pytest.approx([1 / 2, 1 / 2])
+
+
+def test_the_best_of_the_last_forwards_counts() -> None:
+    pace = Pace()
+    pace.encoded(2, 4.0)
+    assert pace.estimate_s(3) is None
+    pace.grounded(1, 9.0)
+    pace.grounded(4, 2.0)
+    pace.encoded(1, 60.0)
+    assert pace.estimate_s(10) == 2.0 + 10 * 0.5
+
+
+def test_a_forward_that_fails_is_no_measure() -> None:
+    engine = ScriptedEngine()
+    with running(engine) as model:
+        with pytest.raises(RuntimeError):
+            ask(model, "boom")
+        assert model.estimate_s(1) is None
+        ask(model, "0.1")
+        assert model.estimate_s(1) is not None

@@ -18,9 +18,10 @@ from service.core.results import Instance, Segmentation
 from service.engine.batcher import BatchPolicy, ModelThread
 from service.engine.images import ImageLimits
 from service.engine.loading import EngineConfig, load_engine
+from service.engine.place import Terms
 from service.engine.segmenter import Segmenter
 from service.engine.weights import EMBEDDED
-from service.errors import BadField, NotAnImage
+from service.errors import BadField, NotAnImage, TooLong
 
 PHOTOS = Path(skimage.__file__).parent / "data"
 
@@ -137,3 +138,21 @@ def test_a_box_outside_the_image_is_the_callers_error(segmenter: Segmenter) -> N
         segmenter.segment(DEMO.read_bytes(), asked)
     assert caught.value.field == "prompts[1].boxes[1]"
     assert "960 pixels wide and 640 high" in caught.value.detail
+
+
+def test_what_could_never_be_done_in_time_is_refused_before_it_is_decoded() -> None:
+    """Only where this process has measured it, and only far beyond the limit."""
+    model = ModelThread(partial(load_engine, EngineConfig()))
+    model.start().result(120)
+    segmenter = Segmenter(model, ImageLimits())
+    hopeless = Terms(urgent=False, alone_s=1e-9)
+    with pytest.raises(NotAnImage):
+        segmenter.segment(b"no image", request("cat"), hopeless)
+    segmenter.segment((PHOTOS / "chelsea.png").read_bytes(), request("cat"))
+    with pytest.raises(TooLong, match="prompts: 2 on this image take at least"):
+        segmenter.segment(b"no image", request("cat", "dog"), hopeless)
+    needed_s = model.estimate_s(2)
+    assert needed_s is not None
+    with pytest.raises(NotAnImage):
+        segmenter.segment(b"no image", request("cat", "dog"), Terms(urgent=False, alone_s=needed_s / 1.4))
+    model.close()

@@ -1,0 +1,175 @@
+"""Events have a budget: what needs more of it than there is, and Google's clients that do not answer."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service.core.budget import Budget
+from service.core.results import ModelInfo
+from service.engine.base import Grounding, Query
+from service.engine.batcher import BatchPolicy, ModelThread
+from service.engine.images import ImageLimits
+from service.engine.segmenter import Segmenter
+from service.errors import CloudUnavailable, DeadlineExceeded, TooLong
+from service.gcp.storage import ObjectStore
+from service.settings import Settings
+from service.worker import Worker
+from tools.localcloud import clients
+
+FOUR = '["a", "b", "c", "d"]'
+
+
+def test_too_long_is_written_down_and_tried_again_by_whoever_gets_it(bench: Any, stage: Any) -> None:
+    slow, fast = stage(), stage()
+    bench.upload("long/a.prompts.json", FOUR)
+    image = bench.upload("long/a.jpg", b"image", "image/jpeg")
+
+    def refuse() -> None:
+        raise TooLong(4, 1200, 510)
+
+    slow.segmenter.before = refuse
+    assert [slow.handle(image), slow.handle(image)] == [["failed"], ["replayed"]]
+    assert slow.segmenter.calls == 2, "a document of this error answers nothing by itself"
+    assert bench.output("long/a.jpg.error.json")["error"] == {
+        "code": "too_long",
+        "detail": "prompts: 4 on this image take at least 1.2e+03 s on this device; an event has 510 s for them "
+        "(EVENT_TIMEOUT_S): give fewer at a time, or use a faster device",
+        "retryable": False,
+    }
+    assert fast.handle(image) == ["succeeded"]
+    assert bench.output("long/a.jpg.error.json") is None
+
+
+class SlowEngine:
+    """Takes `prompt_s` for each prompt."""
+
+    info = ModelInfo("slow", "1", "cpu", "float32")
+
+    def __init__(self, prompt_s: float) -> None:
+        self.prompt_s = prompt_s
+        self.busy = threading.Event()
+
+    def prepare(self, image: Any) -> Any:
+        return image
+
+    def encode_image(self, images: Sequence[Any]) -> list[str]:
+        return ["image" for _ in images]
+
+    def encode_text(self, texts: Sequence[str]) -> list[Any]:
+        return [np.array(text) for text in texts]
+
+    def ground(self, queries: Sequence[Query[str, Any]]) -> list[Grounding]:
+        self.busy.set()
+        time.sleep(self.prompt_s * len(queries))
+        nothing = np.zeros(0, np.float32), np.zeros((0, 4), np.float32), np.zeros((0, 2, 2), np.float32)
+        return [Grounding(*nothing) for _ in queries]
+
+
+@pytest.fixture
+def slow_worker(bench: Any) -> Iterator[Callable[[SlowEngine, int], Worker]]:
+    with contextlib.ExitStack() as stack:
+
+        def slow_worker(engine: SlowEngine, event_timeout_s: int) -> Worker:
+            model = ModelThread(lambda report: engine, BatchPolicy(prompt_batch=1))  # type: ignore[arg-type, return-value]
+            stack.callback(model.close)
+            model.start().result(10)
+            budget = Budget(event_timeout_s)
+            settings = Settings.from_environment(bench.cloud.environment() | {"EVENT_TIMEOUT_S": str(event_timeout_s)})
+            store = ObjectStore(bench.clients.storage, budget.left_s)
+            segmenter = Segmenter(model, ImageLimits())
+            return Worker(settings, store, bench.clients.publisher, segmenter, lambda: datetime.now(UTC), budget)
+
+        yield slow_worker
+
+
+def statuses(worker: Worker, event: Any) -> list[str]:
+    return [outcome.status for outcome in worker.handle(event)]
+
+
+def test_work_that_used_its_whole_budget_computing_is_too_long(
+    bench: Any, slow_worker: Any, draw: Callable[..., bytes]
+) -> None:
+    """Four prompts of 2 s in 5.4 s; what was measured of them refuses eight at once, in place of trying them too."""
+    engine = SlowEngine(prompt_s=2)
+    worker = slow_worker(engine, 6)
+    bench.upload("long/b.prompts.json", FOUR)
+    assert statuses(worker, bench.upload("long/b.png", draw(), "image/png")) == ["failed"]
+    assert bench.output("long/b.png.error.json")["error"]["code"] == "too_long"
+    bench.upload("long/c.prompts.json", '["a", "b", "c", "d", "e", "f", "g", "h"]')
+    engine.busy.clear()
+    assert statuses(worker, bench.upload("long/c.png", draw(), "image/png")) == ["failed"]
+    assert bench.output("long/c.png.error.json")["error"]["code"] == "too_long"
+    assert not engine.busy.is_set()
+
+
+def test_time_in_the_queue_is_not_the_inputs_fault(bench: Any, slow_worker: Any, draw: Callable[..., bytes]) -> None:
+    engine = SlowEngine(prompt_s=3)
+    worker = slow_worker(engine, 4)
+    events = []
+    for name in ("d", "e"):
+        bench.upload(f"long/{name}.prompts.json", '["a"]')
+        events.append(bench.upload(f"long/{name}.png", draw(), "image/png"))
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(statuses, worker, events[0])
+        assert engine.busy.wait(30)
+        with pytest.raises(DeadlineExceeded):
+            worker.handle(events[1])
+        assert first.result(30) == ["succeeded"]
+    assert bench.output("long/e.png.error.json") is None
+
+
+@pytest.fixture
+def hanging_url(serve: Callable[[type[BaseHTTPRequestHandler]], str]) -> Iterator[str]:
+    """The address of a server that takes requests and never answers."""
+    ended = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def _hang(self) -> None:
+            ended.wait(300)
+            self.close_connection = True
+
+        do_GET = do_POST = do_DELETE = _hang  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    yield serve(Handler)
+    ended.set()
+
+
+@pytest.mark.timeout(100)  # a call is given up by itself after more than two minutes
+@pytest.mark.parametrize("call", ["stat", "read", "list", "delete", "write"])
+def test_a_storage_that_does_not_answer_does_not_outlive_the_event(hanging_url: str, call: str) -> None:
+    budget = Budget(2)
+    store = ObjectStore(clients.storage_client(hanging_url, "p"), budget.left_s)
+    calls: dict[str, Callable[[], object]] = {
+        "stat": lambda: store.stat("bucket", "a"),
+        "read": lambda: store.read("bucket", "a", 1),
+        "list": lambda: store.list("bucket", "a"),
+        "delete": lambda: store.delete("bucket", "a", 1),
+        "write": lambda: store.write("bucket", "a", b"x", "text/plain", if_generation=0, metadata={}),
+    }
+    with contextlib.closing(store), budget.event():
+        with pytest.raises(CloudUnavailable):
+            calls[call]()
+        assert budget.left_s() > 0
+
+
+def test_no_call_begins_when_the_time_is_over(bench: Any) -> None:
+    budget = Budget(0)
+    store = ObjectStore(bench.clients.storage, budget.left_s)
+    with budget.event():
+        for call in (lambda: store.list("sam3-input", "a"), lambda: store.stat("sam3-input", "a")):
+            with pytest.raises(DeadlineExceeded, match="used up its time"):
+                call()
+    assert store.stat("sam3-input", "nothing") is None
