@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask
 
 from service.engine.base import Engine
-from service.engine.batcher import BatchPolicy, ModelThread
+from service.engine.batcher import BatchPolicy, Load, ModelThread
 from service.engine.collection import no_collection
 from service.engine.images import ImageLimits
 from service.engine.segmenter import Segmenter
@@ -36,6 +37,18 @@ if TYPE_CHECKING:
     from service.engine.weights import Checkpoint, Fetch
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What every way to serve shares: the model's thread, not started yet, the segmenter on it, and the event worker.
+
+    `worker` is None without input buckets.
+    """
+
+    model: ModelThread
+    segmenter: Segmenter
+    worker: Worker | None
 
 
 def create_app(settings: Settings, segmenter: Segmenter, worker: Worker | None) -> Flask:
@@ -57,19 +70,29 @@ def from_environment() -> Flask:
     A load that fails, or an engine that breaks later, ends the process with FAILED_START, so that it is replaced.
     """
     settings = Settings.or_exit()
-    logging.config.dictConfig(logs.config(settings.log_level))
     closing = ExitStack()
     atexit.register(closing.close)
-    model = _model_thread(settings)
+    parts = assemble(settings, closing)
+    parts.model.start()
+    return create_app(settings, parts.segmenter, parts.worker)
+
+
+def assemble(settings: Settings, closing: ExitStack, load: Load | None = None) -> Parts:
+    """Make the parts for this process, which are closed with `closing`, and set up its log.
+
+    The model is what the settings say, or comes from `load`. Once it has been started, a load that fails ends the
+    process with FAILED_START, and so does an engine that breaks later.
+    """
+    logging.config.dictConfig(logs.config(settings.log_level))
+    model = _model_thread(settings, load or partial(_load, settings))
     closing.callback(model.close)
     segmenter = Segmenter(model, ImageLimits(settings.max_pixels))
     worker = _worker(settings, segmenter, closing)
     model.ended.add_done_callback(_end_if_failed)
-    model.start()
-    return create_app(settings, segmenter, worker)
+    return Parts(model, segmenter, worker)
 
 
-def _model_thread(settings: Settings) -> ModelThread:
+def _model_thread(settings: Settings, load: Load) -> ModelThread:
     policy = BatchPolicy(
         queue_size=settings.queue_size,
         image_batch=settings.sam3_image_batch,
@@ -77,7 +100,7 @@ def _model_thread(settings: Settings) -> ModelThread:
         join_ms=settings.batch_join_ms,
         text_cache_bytes=settings.text_cache_bytes,
     )
-    return ModelThread(lambda report: _load(settings, report), policy)
+    return ModelThread(load, policy)
 
 
 def _load(settings: Settings, report: Callable[[str], None]) -> Engine[Any, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import AliasChoices, BaseModel, Field, ValidationError
 
+from service.core.envelopes import Message
 from service.core.naming import expand_prefix, is_image, is_sidecar
 from service.errors import BadEnvelope
 
@@ -104,19 +105,26 @@ def parse_push(body: bytes) -> Notification:
         push = _Push.model_validate_json(body)
     except ValidationError as error:
         raise BadEnvelope(f"not a Pub/Sub push: {_reason(error)}") from None
+    message = push.message
+    return read_message(
+        Message(_decoded(message.data), message.attributes, message.message_id, "", push.delivery_attempt)
+    )
+
+
+def read_message(message: Message) -> Notification:
+    """Read the Cloud Storage notification in a message. Raises BadEnvelope, saying what is missing or wrong."""
     try:
-        attributes = _Attributes.model_validate(push.message.attributes)
+        attributes = _Attributes.model_validate(dict(message.attributes))
     except ValidationError as error:
         raise BadEnvelope(f"not a Cloud Storage notification: attributes.{_reason(error)}") from None
-    content_type = _content_type(push.message.data) if attributes.payload_format == "JSON_API_V1" else None
     return Notification(
         event_type=attributes.event_type,
         bucket=attributes.bucket,
         name=attributes.name,
         generation=attributes.generation,
-        content_type=content_type,
-        message_id=push.message.message_id,
-        delivery_attempt=push.delivery_attempt,
+        content_type=_content_type(message.data) if attributes.payload_format == "JSON_API_V1" else None,
+        message_id=message.message_id,
+        delivery_attempt=message.delivery_attempt,
     )
 
 
@@ -156,11 +164,16 @@ def _is_output(bucket: str, name: str, rules: Rules) -> bool:
     return bucket == rules.output_bucket and name.startswith(prefixes)
 
 
-def _content_type(data: str) -> str | None:
+def _content_type(data: bytes) -> str | None:
     try:
-        return _Resource.model_validate_json(base64.b64decode(data, validate=True)).content_type
+        return _Resource.model_validate_json(data).content_type
     except ValidationError as error:
         raise BadEnvelope(f"message.data is not an object resource: {_reason(error)}") from None
+
+
+def _decoded(data: str) -> bytes:
+    try:
+        return base64.b64decode(data, validate=True)
     except ValueError as error:
         raise BadEnvelope(f"message.data is not base64: {error}") from None
 

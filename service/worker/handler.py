@@ -6,7 +6,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from service.core.events import Ignored, ImageArrived, Notification, Rules, SidecarArrived, classify
+from service.core.envelopes import Message
+from service.core.events import Ignored, ImageArrived, Notification, Rules, SidecarArrived, classify, read_message
 from service.core.naming import gs_uri
 from service.engine.segmenter import Segmenter
 from service.errors import BadEnvelope, CloudUnavailable, NotFound, PreconditionFailed
@@ -45,6 +46,14 @@ class Worker:
         self._segmenter = segmenter
         self._jobs = JobRunner(settings, self._rules, store, publisher, segmenter, clock)
 
+    def deliver(self, message: Message) -> list[Outcome]:
+        """Do what a message asks for; one that cannot be read goes whole to the dead-letter topic."""
+        try:
+            notification = read_message(message)
+        except BadEnvelope as error:
+            return [self.reject(message, error)]
+        return self.handle(notification)
+
     def handle(self, notification: Notification) -> list[Outcome]:
         """Do what the event asks for; one Outcome an image."""
         event = classify(notification, self._rules)
@@ -55,12 +64,14 @@ class Worker:
             return self._sidecar(event)
         return [self._image(event, look(self._store, self._rules, event.bucket, event.name))]
 
-    def reject(self, body: bytes, error: BadEnvelope) -> Outcome:
-        """Publish an unreadable push whole to the dead-letter topic; without one the error is raised again."""
+    def reject(self, unread: bytes | Message, error: BadEnvelope) -> Outcome:
+        """Publish an unreadable push or message whole to the dead-letter topic; without one raise the error again."""
         if self._dead_letter_topic is None:
             raise error
         reason = error.detail.encode(errors="replace")[:_MAX_REASON_BYTES].decode(errors="ignore")
-        message_id = self._publisher.publish(self._dead_letter_topic, body, {"reason": reason})
+        message = Message(unread) if isinstance(unread, bytes) else unread
+        why = {"reason": reason} | ({"subscription": message.subscription} if message.subscription else {})
+        message_id = self._publisher.publish(self._dead_letter_topic, message.data, {**message.attributes, **why})
         return Outcome("dead_lettered", f"message {message_id}", reason)
 
     def _sidecar(self, event: SidecarArrived) -> list[Outcome]:

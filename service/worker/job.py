@@ -24,7 +24,7 @@ from service.engine.place import Terms
 from service.engine.segmenter import Segmenter
 from service.errors import BadSidecar, NotFound, PreconditionFailed, ServiceError, TooLarge
 from service.settings import Settings
-from service.worker.surroundings import JOB_ID, Job, Slot
+from service.worker.surroundings import ERROR_CODE, INPUT_GENERATION, JOB_ID, Job, Slot
 
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
     from service.gcp.publisher import Publisher
@@ -121,7 +121,7 @@ class JobRunner:
             mine.name,
             _encoded(document),
             if_generation=mine.generation,
-            metadata={JOB_ID: document["job_id"]},
+            metadata={JOB_ID: document["job_id"], **_listed(document)},
         )
         self._announce(job, document, mine.name, request, replayed=False)
         self._exclude(other)
@@ -195,6 +195,12 @@ def _source(job: Job) -> SourceRecord:
 
 def _prompt_source(job: Job) -> PromptSource:
     return PromptSource(gs_uri(job.bucket, job.sidecar.name), job.sidecar.generation)
+
+
+def _listed(document: Mapping[str, Any]) -> dict[str, str]:
+    """What a list of outputs shall tell without reading them."""
+    made_from = {INPUT_GENERATION: str(document["input"]["generation"])}
+    return made_from | ({ERROR_CODE: document["error"]["code"]} if "error" in document else {})
 
 
 def _outcome(job: Job, document: Mapping[str, Any]) -> Outcome:

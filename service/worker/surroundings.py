@@ -23,6 +23,9 @@ if TYPE_CHECKING:  # what is only named in annotations need not be imported by a
 
 # Custom metadata of every document that we write: the job that it answers.
 JOB_ID = "sam3-job-id"
+# Beside it, for whoever has only a list: the generation of the image, and the code of a failure.
+INPUT_GENERATION = "sam3-input-generation"
+ERROR_CODE = "sam3-error-code"
 
 
 @dataclass(frozen=True)
