@@ -13,6 +13,7 @@ COMMANDS = {
     "convert": "an official or fine-tuned sam3.pt into the folder that the default engine loads",
     "evaluate": "score a model on held-out drawn scenes",
     "pull": "do the work of a pull subscription's events",
+    "status": "what is done, missing or failed under gs://bucket/prefix",
     "model": "store a checkpoint in a bucket as the service loads it, or check one",
     "bench": "measure this service beside the one it grew from",
 }
