@@ -14,6 +14,7 @@ COMMANDS = {
     "evaluate": "score a model on held-out drawn scenes",
     "pull": "do the work of a pull subscription's events",
     "status": "what is done, missing or failed under gs://bucket/prefix",
+    "redrive": "look into a dead-letter subscription, and send messages back",
     "model": "store a checkpoint in a bucket as the service loads it, or check one",
     "bench": "measure this service beside the one it grew from",
 }
