@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,7 @@ from flask import Flask
 
 from service.core.budget import Budget
 from service.engine.base import Engine
-from service.engine.batcher import BatchPolicy, ModelThread
+from service.engine.batcher import BatchPolicy, Load, ModelThread
 from service.engine.collection import no_collection
 from service.engine.images import ImageLimits
 from service.engine.segmenter import Segmenter
@@ -43,6 +44,18 @@ log = logging.getLogger(__name__)
 
 # What is kept of a stop's seconds for writing what the model has just finished.
 _WRITE_S = 3
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What every way to serve shares: the model's thread, not started yet, the segmenter on it, and the event worker.
+
+    `worker` is None without input buckets.
+    """
+
+    model: ModelThread
+    segmenter: Segmenter
+    worker: Worker | None
 
 
 def create_app(settings: Settings, segmenter: Segmenter, worker: Worker | None) -> Flask:
@@ -64,17 +77,27 @@ def from_environment() -> Flask:
     A load that fails, or an engine that breaks later, ends the process with FAILED_START, so that it is replaced.
     """
     settings = Settings.or_exit()
-    logging.config.dictConfig(logs.config(settings.log_level))
     closing = ExitStack()
     atexit.register(closing.close)
-    model = _model_thread(settings)
+    parts = assemble(settings, closing)
+    _on_sigterm(partial(parts.model.drain, STOP_S - _WRITE_S))
+    parts.model.start()
+    return create_app(settings, parts.segmenter, parts.worker)
+
+
+def assemble(settings: Settings, closing: ExitStack, load: Load | None = None) -> Parts:
+    """Make the parts for this process, which are closed with `closing`, and set up its log.
+
+    The model is what the settings say, or comes from `load`. Once it has been started, a load that fails ends the
+    process with FAILED_START, and so does an engine that breaks later.
+    """
+    logging.config.dictConfig(logs.config(settings.log_level))
+    model = _model_thread(settings, load or partial(_load, settings))
     closing.callback(model.close)
     segmenter = Segmenter(model, ImageLimits(settings.max_pixels))
     worker = _worker(settings, segmenter, closing)
     model.ended.add_done_callback(_end_if_failed)
-    _on_sigterm(partial(model.drain, STOP_S - _WRITE_S))
-    model.start()
-    return create_app(settings, segmenter, worker)
+    return Parts(model, segmenter, worker)
 
 
 def _on_sigterm(act: Callable[[], None]) -> None:
@@ -96,7 +119,7 @@ def _on_sigterm(act: Callable[[], None]) -> None:
     signal.siginterrupt(signal.SIGTERM, False)  # as gunicorn has it: a signal breaks no request's system call
 
 
-def _model_thread(settings: Settings) -> ModelThread:
+def _model_thread(settings: Settings, load: Load) -> ModelThread:
     policy = BatchPolicy(
         queue_size=settings.queue_size,
         image_batch=settings.sam3_image_batch,
@@ -104,7 +127,7 @@ def _model_thread(settings: Settings) -> ModelThread:
         join_ms=settings.batch_join_ms,
         text_cache_bytes=settings.text_cache_bytes,
     )
-    return ModelThread(lambda report: _load(settings, report), policy)
+    return ModelThread(load, policy)
 
 
 def _load(settings: Settings, report: Callable[[str], None]) -> Engine[Any, Any]:

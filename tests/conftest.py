@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,9 +19,12 @@ START_TIMEOUT_S = 200
 
 
 class ServiceProcess:
-    """The deployed service, gunicorn and all, with the embedded model, on a free port; or another server of it."""
+    """The deployed service, gunicorn and all, with the embedded model, on a free port.
 
-    def __init__(self, log: Path, environment: Mapping[str, str], command: Callable[[int], list[str]]) -> None:
+    Or another program of Python: `{port}` in its arguments becomes that port.
+    """
+
+    def __init__(self, log: Path, environment: Mapping[str, str], arguments: Sequence[str] = ("-m", "service")) -> None:
         self.log = log
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -32,7 +35,7 @@ class ServiceProcess:
         base = {"SAM3_MODEL": "embedded", "SAM3_DEVICE": "cpu", "TORCH_NUM_THREADS": "1", "PORT": str(self.port)}
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                command(self.port),
+                [sys.executable, *(argument.format(port=self.port) for argument in arguments)],
                 env=clean | base | dict(environment),
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -48,6 +51,10 @@ class ServiceProcess:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(20)
         self.kill()
+
+    def terminate(self) -> None:
+        """SIGTERM, as a platform sends it."""
+        self._process.terminate()
 
     def kill(self) -> None:
         """kill -9 to all of it."""
@@ -75,11 +82,6 @@ class ServiceProcess:
             return requests.get(f"{self.url}/ready", timeout=30).ok
         except requests.RequestException:  # not listening yet, or starved
             return False
-
-
-def _deployed(port: int) -> list[str]:
-    """The port is in the environment."""
-    return [sys.executable, "-m", "service"]
 
 
 def wait_until(done: Callable[[], bool], timeout_s: float, explain: Callable[[], str] = lambda: "") -> None:
@@ -115,11 +117,9 @@ def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
     """Start services; all are stopped at the end of the session."""
     with contextlib.ExitStack() as stack:
 
-        def start(
-            environment: Mapping[str, str] = {}, command: Callable[[int], list[str]] = _deployed
-        ) -> ServiceProcess:
+        def start(environment: Mapping[str, str] = {}, arguments: Sequence[str] = ("-m", "service")) -> ServiceProcess:
             log = tmp_path_factory.mktemp("service") / "log.txt"
-            return stack.enter_context(ServiceProcess(log, environment, command))
+            return stack.enter_context(ServiceProcess(log, environment, arguments))
 
         yield start
 

@@ -12,6 +12,9 @@ COMMANDS = {
     "local": "the local cloud on its own: Cloud Storage and Pub/Sub emulators",
     "convert": "an official or fine-tuned sam3.pt into the folder that the default engine loads",
     "evaluate": "score a model on held-out drawn scenes",
+    "pull": "do the work of a pull subscription's events",
+    "status": "what is done, missing or failed under gs://bucket/prefix",
+    "redrive": "look into a dead-letter subscription, and send messages back",
     "model": "store a checkpoint in a bucket as the service loads it, or check one",
     "bench": "measure this service beside the one it grew from",
 }

@@ -77,7 +77,7 @@ Event = Notification | JobRequest | FolderPage
 
 
 def read_message(message: Message, limits: Limits) -> Event:
-    """Say what a Pub/Sub message asks for: a notification if it has the attributes of one, else a job or a folder's page.
+    """Say what a Pub/Sub message asks for: with the attributes of a notification it is one, else a job or a page.
 
     Raises BadEnvelope, naming the part that is wrong, for what is neither, and for a job that may not be done.
     """

@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from service.core.naming import SIDECAR_SUFFIXES, check_name, error_name, gs_uri, parse_gs_uri
+from service.core.naming import (
+    FOLDER_PROMPTS,
+    SIDECAR_SUFFIXES,
+    check_name,
+    error_name,
+    gs_uri,
+    is_folder_prompts,
+    parse_gs_uri,
+)
 from service.errors import BadField
 
 # What would start work or be mistaken for it: sidecars, prompts of a folder, error documents.
 _TAKEN = (*SIDECAR_SUFFIXES, ".error.json")
-_FOLDER_PROMPTS = "_prompts.json"
 
 
 class Output(NamedTuple):
@@ -40,7 +47,9 @@ def parse_output(value: Any, write_buckets: Sequence[str]) -> Output | None:
         raise BadField("output", value, f"its bucket must be one of {', '.join(write_buckets)} (WRITE_BUCKETS)")
     if not output.name.endswith(".json"):
         raise BadField("output", value, "it must end in .json")
-    if output.name.endswith(_TAKEN) or output.name.rpartition("/")[2] == _FOLDER_PROMPTS:
-        raise BadField("output", value, f"names ending in {', '.join(_TAKEN)} and {_FOLDER_PROMPTS} mean other things")
+    if output.name.endswith(_TAKEN) or is_folder_prompts(output.name):
+        raise BadField(
+            "output", value, f"names ending in {', '.join(_TAKEN)} and {FOLDER_PROMPTS[0]} mean other things"
+        )
     check_name(error_name(output.name), value, "output")
     return output

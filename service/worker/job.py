@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ from service.worker.outcome import Announcer, Done, Outcome, encoded, replayed, 
 from service.worker.renditions import Renditions
 from service.worker.running import Running
 from service.worker.sources import PromptFinder
-from service.worker.surroundings import JOB_ID, MODEL_SINCE, WORK_ID, Job, Slot
+from service.worker.surroundings import ERROR_CODE, INPUT_GENERATION, JOB_ID, MODEL_SINCE, WORK_ID, Job, Slot
 
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
     from service.gcp.publisher import Publisher
@@ -165,18 +165,25 @@ class JobRunner:
             mine.name,
             encoded(document),
             if_generation=mine.generation,
-            metadata=self._metadata(job, document["job_id"], request),
+            metadata=self._metadata(job, document, request),
         )
         self._announcer.announce(job, document, mine, request, replayed=False)
         self._exclude(other)
         self._renditions.clear(job, keep=document.get("renditions", ()))
         return Done(settled(job, document), document, mine)
 
-    def _metadata(self, job: Job, job_id: str, request: RequestRecord | None) -> dict[str, str]:
+    def _metadata(self, job: Job, document: Mapping[str, Any], request: RequestRecord | None) -> dict[str, str]:
         """What a list of documents tells about them."""
-        work = {WORK_ID: _work_id(job, request.prompt_set)} if request else {}
-        source = source_metadata(job.prompts.source) if job.prompts else {}
-        return {JOB_ID: job_id, MODEL_SINCE: self._model_since} | work | source
+        metadata = {
+            JOB_ID: document["job_id"],
+            INPUT_GENERATION: str(job.image.generation),
+            MODEL_SINCE: self._model_since,
+        }
+        if request:
+            metadata[WORK_ID] = _work_id(job, request.prompt_set)
+        if "error" in document:
+            metadata[ERROR_CODE] = document["error"]["code"]
+        return metadata | (source_metadata(job.prompts.source) if job.prompts else {})
 
     def _replay(self, job: Job, slots: tuple[Slot, Slot], request: RequestRecord | None) -> Done:
         """Announce again what is written already, and finish the clean-up that a crash may have left."""

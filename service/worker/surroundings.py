@@ -31,6 +31,9 @@ JOB_ID = "sam3-job-id"
 # Of documents: the same job whatever the model, and since when the process that wrote it has had its model.
 WORK_ID = "sam3-work-id"
 MODEL_SINCE = "sam3-model-since"
+# Beside it, for whoever has only a list: the generation of the image, and the code of a failure.
+INPUT_GENERATION = "sam3-input-generation"
+ERROR_CODE = "sam3-error-code"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,15 +19,15 @@ FINALIZED = HEAD | {"ce-type": "google.cloud.storage.object.v1.finalized"}
 PUBLISHED = HEAD | {"ce-type": "google.cloud.pubsub.topic.v1.messagePublished"}
 
 
-def command(target: str, port: int) -> list[str]:
-    options = {"--target": target, "--source": SOURCE, "--port": str(port), "--host": "127.0.0.1"}
-    return [sys.executable, "-m", "functions_framework", *(part for option in options.items() for part in option)]
+def arguments(target: str) -> list[str]:
+    options = {"--target": target, "--source": SOURCE, "--port": "{port}", "--host": "127.0.0.1"}
+    return ["-m", "functions_framework", *(part for option in options.items() for part in option)]
 
 
 @pytest.fixture(scope="module")
 def start(bench: Any, start_service: Callable[..., Any]) -> Callable[..., Any]:
     def start(target: str, **changes: str) -> Any:
-        return start_service(bench.cloud.environment() | changes, lambda port: command(target, port))
+        return start_service(bench.cloud.environment() | changes, arguments(target))
 
     return start
 

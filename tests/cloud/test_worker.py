@@ -456,3 +456,17 @@ def test_an_unreadable_push_that_cannot_be_kept_is_not_acknowledged(stage: Any) 
         s.worker.deliver(Message(b"x"))
     with pytest.raises(BadEnvelope):
         stage(DEAD_LETTER_TOPIC="").worker.deliver(Message(b"x"))
+
+
+def test_a_list_of_the_outputs_tells_what_they_were_made_of(bench: Any, stage: Any) -> None:
+    s = stage()
+    bench.upload("listed/a.prompts.json", PROMPTS)
+    bench.upload("listed/b.prompts.json", '["cat", ""]')
+    image = bench.upload("listed/a.jpg", b"image", "image/jpeg")
+    bad = bench.upload("listed/b.jpg", b"image", "image/jpeg")
+    assert s.handle(image) + s.handle(bad) == ["succeeded", "failed"]
+    listed = {blob.name: blob.metadata for blob in bench.clients.storage.list_blobs("sam3-output", prefix="listed/")}
+    assert listed["listed/a.jpg.json"]["sam3-input-generation"] == str(image.generation)
+    assert "sam3-error-code" not in listed["listed/a.jpg.json"]
+    assert listed["listed/b.jpg.error.json"]["sam3-input-generation"] == str(bad.generation)
+    assert listed["listed/b.jpg.error.json"]["sam3-error-code"] == "bad_sidecar"

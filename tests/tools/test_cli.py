@@ -23,6 +23,12 @@ def test_every_command_is_documented_and_explains_itself(command: str, capsys: p
     assert f"sam3 {command}" in capsys.readouterr().out
 
 
+def test_the_page_of_commands_lists_each() -> None:
+    """A row of the table for each, and no row for one that is not there."""
+    rows = re.findall(r"^\| `sam3 ([a-z]+)` \|", (ROOT / "docs/cli.md").read_text(), re.MULTILINE)
+    assert sorted(rows) == sorted(COMMANDS)
+
+
 def test_every_make_target_is_documented() -> None:
     targets = re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
     text = "\n".join(page.read_text() for page in PAGES)

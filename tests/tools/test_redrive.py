@@ -1,0 +1,314 @@
+"""`sam3 redrive`: nothing is lost, nothing is seen twice, and nothing happens without --go."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent import futures
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.pubsub_v1 import PublisherClient, types
+
+from tools import cli
+from tools.localcloud import clients
+from tools.localcloud.pubsub.names import subscription_path, topic_path
+from tools.localcloud.pubsub_process import PubSubProcess
+from tools.localcloud.settings import LocalCloudSettings
+
+PROJECT = "p"
+UPLOAD = {"eventType": "OBJECT_FINALIZE", "bucketId": "in", "objectId": "shelf/a.jpg", "objectGeneration": "1"}
+CLI = "import sys; from tools.cli import main; sys.exit(main())"
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PubSubProcess]:
+    """It delivers every other message twice."""
+    with PubSubProcess(LocalCloudSettings(duplicate_rate=0.5), tmp_path_factory.mktemp("pubsub")) as process:
+        process.wait_until_ready(60)
+        yield process
+
+
+@dataclass(frozen=True)
+class Post:
+    """A source topic with its subscription, and a dead-letter topic with its subscription."""
+
+    publisher: Any
+    subscriber: Any
+    id: str
+    capsys: pytest.CaptureFixture[str]
+
+    @property
+    def source_topic(self) -> str:
+        return topic_path(PROJECT, f"source-{self.id}")
+
+    @property
+    def source(self) -> str:
+        return subscription_path(PROJECT, f"source-{self.id}")
+
+    @property
+    def dead_topic(self) -> str:
+        return topic_path(PROJECT, f"dead-{self.id}")
+
+    @property
+    def dead(self) -> str:
+        return subscription_path(PROJECT, f"dead-{self.id}")
+
+    def publish(self, data: bytes, attributes: dict[str, str]) -> str:
+        message = types.PubsubMessage(data=data, attributes=attributes)
+        gapic = PublisherClient(transport=self.publisher.transport)
+        return str(gapic.publish(topic=self.dead_topic, messages=[message]).message_ids[0])
+
+    def rejected(self, data: bytes = b"x", reason: str = "not JSON", **attributes: str) -> str:
+        """As the worker leaves it."""
+        return self.publish(data, attributes | {"reason": reason, "subscription": self.source})
+
+    def forwarded(self, data: bytes, /, **attributes: str) -> str:
+        """As Pub/Sub leaves it."""
+        added = {
+            "CloudPubSubDeadLetterSourceDeliveryCount": "100",
+            "CloudPubSubDeadLetterSourceSubscription": f"source-{self.id}",
+            "CloudPubSubDeadLetterSourceSubscriptionProject": PROJECT,
+            "CloudPubSubDeadLetterSourceTopicPublishTime": "2026-01-31T12:00:00.123+00:00",
+        }
+        return self.publish(data, attributes | added)
+
+    def redrive(self, *arguments: str) -> tuple[int, list[dict[str, Any]], str]:
+        """Status, the JSON lines, and what stands on standard error."""
+        status = cli.main(["redrive", self.dead, "--json", "--idle", "1", *arguments])
+        said = self.capsys.readouterr()
+        return status, [json.loads(line) for line in said.out.splitlines()], said.err
+
+    def left(self, subscription: str = "") -> dict[str, types.PubsubMessage]:
+        """All that waits in a subscription, by id, taken for good."""
+        found: dict[str, types.PubsubMessage] = {}
+        name = subscription or self.dead
+        last = time.monotonic()
+        while time.monotonic() - last < 1:
+            request = {"subscription": name, "max_messages": 500, "return_immediately": True}
+            with pytest.warns(DeprecationWarning, match="return_immediately"):
+                received = self.subscriber.pull(request=request).received_messages
+            if received:
+                self.subscriber.acknowledge(subscription=name, ack_ids=[each.ack_id for each in received])
+                last = time.monotonic()
+            else:
+                time.sleep(0.05)
+            found |= {each.message.message_id: each.message for each in received}
+        return found
+
+
+@pytest.fixture
+def post(
+    emulator: PubSubProcess, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Post]:
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", emulator.host)
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", PROJECT)
+    publisher = clients.publisher_client(emulator.host)
+    with clients.subscriber_client(emulator.host) as subscriber:
+        post = Post(publisher, subscriber, uuid.uuid4().hex, capsys)
+        for topic, subscription in ((post.source_topic, post.source), (post.dead_topic, post.dead)):
+            publisher.create_topic(name=topic)
+            subscriber.create_subscription(name=subscription, topic=topic)
+        yield post
+    clients.close_publisher(publisher)
+
+
+def test_a_look_shows_everything_and_changes_nothing(post: Post) -> None:
+    upload = post.forwarded(b"{}", **UPLOAD)
+    job = post.rejected(b'{"image": "gs://in/b.jpg", "prompts": 5}', "prompts: it must be a list")
+    other = post.rejected(b"\x00\xff not JSON" * 20)
+    status, lines, said = post.redrive()
+    assert status == 0
+    assert {line["id"]: (line["about"], line["reason"], line["attempts"]) for line in lines} == {
+        upload: ("gs://in/shelf/a.jpg", "100 delivery attempts used up", 100),
+        job: ("gs://in/b.jpg", "prompts: it must be a list", None),
+        other: ((b"\x00\xff not JSON" * 20)[:60].decode(errors="replace"), "not JSON", None),
+    }
+    assert {line["outcome"] for line in lines} == {"would be republished"}
+    assert {(line["subscription"], line["topic"]) for line in lines} == {(post.source, post.source_topic)}
+    [published] = [line["published"] for line in lines if line["id"] == upload]
+    assert published == "2026-01-31T12:00:00.123000+00:00"
+    assert said == "3 messages looked at: 3 would be republished; --go does it\n"
+    again = post.redrive()[1]
+    assert {line["id"] for line in again} == {upload, job, other}
+    assert post.left().keys() == {upload, job, other}
+    assert post.left(post.source) == {}
+
+
+def test_what_is_sent_back_is_what_it_was(post: Post) -> None:
+    """Also with names that a publisher's parameters have, and a `reason` of its own where Pub/Sub forwarded it."""
+    post.forwarded(b"forwarded", reason="mine", topic="t", data="d", timeout="5", **UPLOAD)
+    post.rejected(b"rejected", color="red")
+    status, lines, said = post.redrive("--go")
+    assert (status, {line["outcome"] for line in lines}) == (0, {"republished"})
+    assert said == "2 messages looked at: 2 republished\n"
+    back = {message.data: dict(message.attributes) for message in post.left(post.source).values()}
+    assert back == {
+        b"forwarded": {"reason": "mine", "topic": "t", "data": "d", "timeout": "5", **UPLOAD},
+        b"rejected": {"color": "red"},
+    }
+    assert post.left() == {}
+
+
+def test_only_what_is_chosen_goes(post: Post) -> None:
+    ids = {
+        "old": post.forwarded(b"{}", **UPLOAD),
+        "other": post.rejected(b"{}", "BAD prompts", **(UPLOAD | {"objectId": "shelf/b.png"})),
+        "text": post.rejected(b"plain", "bad json"),
+    }
+
+    def chosen(*arguments: str) -> set[str]:
+        found = {line["id"] for line in post.redrive(*arguments)[1]}
+        return {name for name, id in ids.items() if id in found}
+
+    assert chosen("--reason", "bad") == {"other", "text"}
+    assert chosen("--object", "shelf/*.jpg") == {"old"}
+    assert chosen("--object", "gs://in/*") == {"old", "other"}
+    assert chosen("--older-than", "2026-02-01") == {"old"}
+    assert chosen("--newer-than", "1h") == {"other", "text"}
+    assert chosen("--id", ids["old"], "--id", ids["text"]) == {"old", "text"}
+    assert chosen("--reason", "bad", "--object", "*b.png") == {"other"}
+    assert len(chosen("--limit", "2")) == 2
+    assert chosen("--go", "--reason", "prompts") == {"other"}
+    assert post.left().keys() == {ids["old"], ids["text"]}
+    assert len(post.left(post.source)) == 1
+
+
+def test_what_cannot_go_back_stays_and_says_why(post: Post) -> None:
+    unknown = post.publish(b"raw", {"reason": "not a push"})
+    empty = post.rejected(b"")  # without our attributes nothing is left of it, and Pub/Sub takes no such message
+    good = [post.rejected(b"good %d" % number) for number in range(3)]
+    status, lines, _ = post.redrive("--go")
+    assert status == 1
+    problems = {line["id"]: line.get("problem", "") for line in lines}
+    assert problems[unknown] == "its source subscription is not known; give --to"
+    assert problems[empty].startswith("Pub/Sub refuses it: ")
+    assert [problems[id] for id in good] == ["", "", ""]
+    assert sorted(message.data for message in post.left(post.source).values()) == [b"good 0", b"good 1", b"good 2"]
+    status, lines, _ = post.redrive("--go", "--to", post.source_topic, "--id", unknown)
+    assert (status, [line["outcome"] for line in lines]) == (0, ["republished"])
+    assert [message.data for message in post.left(post.source).values()] == [b"raw"]
+    assert post.left().keys() == {empty}
+
+
+def test_the_source_may_be_gone(post: Post) -> None:
+    first = post.rejected()
+    post.publisher.delete_topic(topic=post.source_topic)
+    assert post.redrive()[1][0]["problem"] == f"the topic of {post.source} has been deleted; give --to"
+    post.subscriber.delete_subscription(subscription=post.source)
+    status, [line], _ = post.redrive("--go")
+    assert status == 1
+    assert line["problem"] == f"{post.source} does not exist any more; give --to"
+    assert post.left().keys() == {first}
+
+
+def test_discarding_saves_first(post: Post, tmp_path: Path) -> None:
+    gone, kept = post.rejected(b"\xff", "bad", color="red"), post.rejected(reason="good")
+    assert [line["outcome"] for line in post.redrive("--discard", "--reason", "bad")[1]] == ["would be discarded"]
+    file = tmp_path / "saved.jsonl"
+    status, [line], _ = post.redrive("--discard", "--go", "--reason", "bad", "--save", str(file))
+    assert (status, line["outcome"]) == (0, "discarded")
+    [saved] = [json.loads(text) for text in file.read_text().splitlines()]
+    assert saved["id"] == gone
+    assert saved["message"] == {"data": base64.b64encode(b"\xff").decode(), "attributes": {"color": "red"}}
+    assert post.left().keys() == {kept}
+    assert post.left(post.source) == {}
+    assert cli.main(["redrive", post.dead, "--save", str(file)]) == 2
+    assert "saved.jsonl" in post.capsys.readouterr().err
+
+
+def test_a_large_queue_is_seen_once_and_whole(post: Post) -> None:
+    ids = {post.rejected(b"%d" % number, f"kind {number % 2}") for number in range(1200)}
+    assert len(ids) == 1200
+    seen = [line["id"] for line in post.redrive("--reason", "kind 1", "--go")[1]]
+    assert (len(seen), len(set(seen))) == (600, 600)
+    _, lines, said = post.redrive("--hold", "200")
+    assert len(lines) == 200
+    assert "there may be more: the look ended with 200 messages held (--hold)" in said
+    left = post.left()
+    assert {int(message.data) % 2 for message in left.values()} == {0}
+    assert left.keys() | set(seen) == ids
+    assert len(post.left(post.source)) == 600
+
+
+def test_text_for_people(post: Post) -> None:
+    id = post.forwarded(b"{}", **(UPLOAD | {"objectId": "odd\x1b[2J.jpg"}))
+    assert cli.main(["redrive", post.dead, "--idle", "1"]) == 0
+    assert post.capsys.readouterr().out == (
+        f"{id}  2026-01-31T12:00:00Z  attempts 100  source-{post.id}  gs://in/odd·[2J.jpg  "
+        f"(100 delivery attempts used up)  would be republished to source-{post.id}\n"
+    )
+
+
+def test_sigterm_gives_everything_back(post: Post, emulator: PubSubProcess) -> None:
+    ids = {post.rejected(b"%d" % number) for number in range(20)}
+    command = [sys.executable, "-c", CLI, "redrive", post.dead, "--idle", "600", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": "1"}) as process:
+        assert process.stdout is not None
+        for _ in ids:
+            process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert post.left().keys() == ids
+
+
+def test_a_subscription_that_does_not_exist_is_one_line(post: Post) -> None:
+    missing = subscription_path(PROJECT, "none")
+    assert cli.main(["redrive", missing, "--idle", "1"]) == 1
+    said = post.capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert said.err.startswith("not found: ")
+    assert missing in said.err
+
+
+class Refusing(grpc.GenericRpcHandler):
+    """Refuses every call, as Pub/Sub does without a grant."""
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        def refuse(request: bytes, context: grpc.ServicerContext) -> bytes:
+            context.abort(grpc.StatusCode.PERMISSION_DENIED, "User not authorized to perform this action.")
+            return b""
+
+        return grpc.unary_unary_rpc_method_handler(refuse)
+
+
+def test_a_missing_grant_names_the_role(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    server = grpc.server(futures.ThreadPoolExecutor(2), handlers=(Refusing(),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{port}")
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", PROJECT)
+    try:
+        assert cli.main(["redrive", "projects/p/subscriptions/s", "--idle", "5"]) == 1
+    finally:
+        server.stop(0).wait()
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert "roles/pubsub.subscriber" in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["dead"], "'dead' is not allowed; allowed: projects/PROJECT/subscriptions/NAME"),
+        (["projects/p/subscriptions/s", "--to", "t"], "'t' is not allowed; allowed: projects/PROJECT/topics/NAME"),
+        (["projects/p/subscriptions/s", "--older-than", "soon"], "'soon' is not allowed; allowed: a number and s, m"),
+        (["projects/p/subscriptions/s", "--limit", "0"], "'0' is not allowed; allowed: a whole number from 1"),
+    ],
+)
+def test_what_is_not_allowed_is_named(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["redrive", *arguments])
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err

@@ -1,0 +1,191 @@
+"""Reads the lists, judges image by image, prints, and says with the exit status whether everything is done."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+from google.auth.exceptions import GoogleAuthError
+
+from service.core.events import Rules
+from service.core.naming import expand_prefix, gs_uri, is_folder_prompts
+from service.core.sources import folder_prompts_names
+from service.errors import CloudUnavailable
+from service.gcp import storage
+from service.gcp.storage import ObjectInfo, ObjectStore
+from service.settings import BadSetting, Settings
+from tools.status.states import NAME_TOO_LONG, STATES, Verdict, judge, sources_of
+from tools.status.walk import Around, walk
+
+LOOK_AGAIN_S = 5.0
+_UNFINISHED = ("missing", "outdated")
+_URI = re.compile(r"gs://([a-z0-9][a-z0-9._-]{1,220}[a-z0-9])(?:/(.*))?", re.DOTALL)
+
+
+class Usage(Exception):
+    """An argument that is not allowed, in one line."""
+
+
+@dataclass
+class Counts:
+    """Images by state, and failed ones by error code."""
+
+    states: Counter[str] = field(default_factory=Counter)
+    codes: Counter[str] = field(default_factory=Counter)
+
+    def add(self, verdict: Verdict) -> None:
+        """Count one image."""
+        self.states[verdict.state] += 1
+        if verdict.state == "failed":
+            self.codes[verdict.detail] += 1
+
+    @property
+    def finished(self) -> bool:
+        """Whether no work is left that the service will do by itself."""
+        return not any(self.states[state] for state in _UNFINISHED)
+
+    @property
+    def good(self) -> bool:
+        """Whether every image that has prompts has a result of them."""
+        return self.finished and not self.states["failed"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """The images that are asked about."""
+
+    bucket: str
+    prefix: str
+    rules: Rules
+    default_prompts: bool
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the counts; 0 when nothing is failed, missing or outdated."""
+    try:
+        place = find_place(arguments.uri, arguments.output, os.environ)
+        with closing(storage.connect(connections=4)) as store:
+            return _report(store, place, arguments)
+    except (Usage, BadSetting) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except (CloudUnavailable, GoogleAuthError) as error:
+        print(f"{_reason(error)} (sam3 status needs roles/storage.objectViewer on both buckets)", file=sys.stderr)
+        return 1
+
+
+def find_place(uri: str, output: str | None, environment: Mapping[str, str]) -> Place:
+    """Put the arguments and the service's own settings together. Usage and BadSetting say what is wrong with them."""
+    bucket, prefix = _split("the address", uri)
+    given = dict(environment)
+    given["INPUT_BUCKETS"] = given.get("INPUT_BUCKETS", "").strip() or bucket
+    if output is not None:
+        given["OUTPUT_BUCKET"], given["OUTPUT_PREFIX"] = _split("--output", output)
+    if not given.get("OUTPUT_BUCKET", "").strip():
+        raise Usage("OUTPUT_BUCKET is not set; set it as the service has it, or give --output gs://bucket/prefix")
+    settings = Settings.from_environment(given)
+    if bucket not in settings.input_buckets:
+        raise Usage(f"{bucket!r} is not allowed; allowed: one of INPUT_BUCKETS ({', '.join(settings.input_buckets)})")
+    assert settings.output_bucket is not None
+    rules = Rules(settings.input_buckets, settings.input_prefix, settings.output_bucket, settings.output_prefix)
+    return Place(bucket, prefix, rules, settings.default_prompts is not None)
+
+
+def look(store: ObjectStore, place: Place) -> Iterator[tuple[Around, Verdict]]:
+    """Judge every image of the place, as the lists come in. CloudUnavailable when they do not."""
+    folders = Folders(store, place.bucket)
+    for around in walk(*_lists(store, place), place.bucket, place.rules):
+        names = folder_prompts_names(place.bucket, around.image.name, place.rules)
+        sources = sources_of(
+            place.bucket, around.image, around.sidecars, names, folders.above(names), default=place.default_prompts
+        )
+        if around.names is None:
+            yield around, Verdict("failed", NAME_TOO_LONG)
+        else:
+            yield around, judge(around.image, around.documents, around.names[1], sources)
+
+
+class Folders:
+    """The prompts of the folders on the way to the image that is judged now; each folder is asked once in a row."""
+
+    def __init__(self, store: ObjectStore, bucket: str) -> None:
+        self._store = store
+        self._bucket = bucket
+        self._known: dict[str, list[ObjectInfo]] = {}
+
+    def above(self, names: tuple[str, ...]) -> list[ObjectInfo]:
+        """Those of the names that exist; only these folders are remembered."""
+        wanted = dict.fromkeys(name.rpartition("_prompts.")[0] for name in names)
+        self._known = {folder: self._known[folder] if folder in self._known else self._ask(folder) for folder in wanted}
+        return [info for found in self._known.values() for info in found if info.name in names]
+
+    def _ask(self, folder: str) -> list[ObjectInfo]:
+        there = self._store.list(self._bucket, f"{folder}_prompts.")
+        return [info for info in there if is_folder_prompts(info.name)]
+
+
+def _lists(store: ObjectStore, place: Place) -> tuple[Iterator[ObjectInfo], Iterator[ObjectInfo]]:
+    output_prefix = expand_prefix(place.rules.output_prefix, place.bucket) + place.prefix
+    return store.scan(place.bucket, place.prefix), store.scan(place.rules.output_bucket, output_prefix)
+
+
+def _report(store: ObjectStore, place: Place, arguments: argparse.Namespace) -> int:
+    until = time.monotonic() + arguments.wait
+    while time.monotonic() < until and not _count(store, place).finished:
+        time.sleep(min(LOOK_AGAIN_S, max(0.0, until - time.monotonic())))
+    wanted = STATES if "all" in arguments.list else tuple(arguments.list)
+    show = _show_json if arguments.json else _show_text
+    counts = _count(store, place, lambda around, verdict: verdict.state in wanted and show(place, around, verdict))
+    _print_counts(counts, arguments)
+    return 0 if counts.good else 1
+
+
+def _count(store: ObjectStore, place: Place, each: Callable[[Around, Verdict], object] = lambda *_: None) -> Counts:
+    counts = Counts()
+    for around, verdict in look(store, place):
+        counts.add(verdict)
+        each(around, verdict)
+    return counts
+
+
+def _show_text(place: Place, around: Around, verdict: Verdict) -> None:
+    print(f"{verdict.state}\t{gs_uri(place.bucket, around.image.name)}\t{verdict.detail}".rstrip())
+
+
+def _show_json(place: Place, around: Around, verdict: Verdict) -> None:
+    line: dict[str, Any] = {"state": verdict.state, "image": gs_uri(place.bucket, around.image.name)}
+    documents = [gs_uri(place.rules.output_bucket, each.name) for each in around.documents]
+    print(json.dumps(line | {"detail": verdict.detail, "documents": documents}, ensure_ascii=False))
+
+
+def _print_counts(counts: Counts, arguments: argparse.Namespace) -> None:
+    total = sum(counts.states.values())
+    if arguments.json:
+        states = {state: counts.states[state] for state in STATES}
+        print(json.dumps({"uri": arguments.uri, "images": total, **states, "failed_codes": dict(counts.codes)}))
+        return
+    print(f"{arguments.uri}: {total} images")
+    codes = ", ".join(f"{code} {number}" for code, number in counts.codes.most_common())
+    for state in STATES:
+        label = "waiting for prompts" if state == "waiting" else state
+        print(f"  {label:<20}{counts.states[state]:>9}  {codes if state == 'failed' else ''}".rstrip())
+
+
+def _split(what: str, uri: str) -> tuple[str, str]:
+    match = _URI.fullmatch(uri)
+    if match is None:
+        raise Usage(f"{what}: {uri!r} is not allowed; allowed: gs://bucket or gs://bucket/prefix")
+    return match[1], match[2] or ""
+
+
+def _reason(error: Exception) -> str:
+    return error.detail if isinstance(error, CloudUnavailable) else type(error).__name__
