@@ -32,7 +32,9 @@ class Through:
 
 
 @pytest.fixture
-def open_through(cloud: Any) -> Iterator[Callable[..., Through]]:
+def open_through(cloud: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Through]]:
+    # The storage client would ask for the bucket, on a thread of its own, whenever it likes.
+    monkeypatch.setenv("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
     with contextlib.ExitStack() as stack:
 
         def open_through(**options: Any) -> Through:
@@ -59,7 +61,7 @@ def test_every_call_is_known_by_its_kind_and_subject(open_through: Any, name: st
     blob.metadata = {"x": "y"}
     blob.upload_from_string(b"{data}", content_type="text/plain")
     blob.reload()
-    assert blob.download_as_bytes() == b"{data}"
+    assert through.bucket.blob(blob.name).download_as_bytes() == b"{data}"
     assert [found.name for found in through.bucket.list_blobs(prefix=blob.name)] == [blob.name]
     blob.delete(if_generation_match=blob.generation)
     with pytest.raises(NotFound):
@@ -106,9 +108,9 @@ def test_the_clients_own_retries_get_through(open_through: Any) -> None:
         # Done although the answer was lost: the retry meets its own write.
         with contextlib.suppress(PreconditionFailed):
             blob.upload_from_string(b"x", if_generation_match=0, retry=fast_retry())
-        assert through.bucket.blob(blob.name).download_as_bytes(retry=fast_retry()) == b"x"
+        blob.reload(retry=fast_retry())
     assert through.script.lost["write"] > 0
-    assert through.script.lost["read"] > 0
+    assert through.script.lost["stat"] > 0
 
 
 def test_the_same_seed_loses_the_same_calls(open_through: Any) -> None:
