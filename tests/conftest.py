@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ START_TIMEOUT_S = 200
 class ServiceProcess:
     """The deployed service, gunicorn and all, with the embedded model, on a free port."""
 
-    def __init__(self, log: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, log: Path, environment: Mapping[str, str], command: Sequence[str] = ("-m", "service")) -> None:
         self.log = log
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -32,7 +32,7 @@ class ServiceProcess:
         base = {"SAM3_MODEL": "embedded", "SAM3_DEVICE": "cpu", "TORCH_NUM_THREADS": "1", "PORT": str(self.port)}
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "service"],
+                [sys.executable, *command],
                 env=clean | base | dict(environment),
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -54,6 +54,10 @@ class ServiceProcess:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+
+    def terminate(self) -> None:
+        """SIGTERM, as a platform sends it before it takes the instance away."""
+        self._process.terminate()
 
     def wait(self) -> int:
         """The exit status."""
@@ -110,9 +114,9 @@ def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
     """Start services; all are stopped at the end of the session."""
     with contextlib.ExitStack() as stack:
 
-        def start(environment: Mapping[str, str] = {}) -> ServiceProcess:
+        def start(environment: Mapping[str, str] = {}, command: Sequence[str] = ("-m", "service")) -> ServiceProcess:
             log = tmp_path_factory.mktemp("service") / "log.txt"
-            return stack.enter_context(ServiceProcess(log, environment))
+            return stack.enter_context(ServiceProcess(log, environment, command))
 
         yield start
 

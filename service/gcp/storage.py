@@ -108,7 +108,7 @@ class ObjectStore:
 
 def open_client(connections: int) -> storage.Client:
     """A client with the ambient credentials that keeps up to so many connections for its threads."""
-    # Else it asks for the bucket, which needs a grant more, at the first use and after every 404, for traces of its own.
+    # Else it asks for the bucket, which needs one more grant, at the first use and after every 404, even untraced.
     os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
     client = storage.Client()
     adapter = HTTPAdapter(pool_maxsize=connections)
