@@ -6,7 +6,7 @@ import json
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -25,6 +25,7 @@ from service.settings import Settings
 from service.worker import Worker
 from tools.localcloud import clients
 from tools.localcloud.cloud import LocalCloud
+from tools.localcloud.faults import Proxies, Script
 from tools.localcloud.settings import LocalCloudSettings
 
 
@@ -185,6 +186,88 @@ def stage(bench: Bench) -> Callable[..., Stage]:
         return Stage(worker, segmenter, store, publisher)
 
     return stage
+
+
+@dataclass
+class ProxiedDeployment:
+    """A local cloud, and one service at a time that works in it through proxies."""
+
+    bench: Any
+    start_service: Callable[..., Any]
+    eventually: Callable[..., None]
+    script: Script = field(default_factory=Script)
+
+    def __post_init__(self) -> None:
+        self.proxies = Proxies(self.bench.cloud, self.script)
+        self.service: Any = None
+        self.sent = 0
+
+    def start(self, command: tuple[str, ...] = ("-m", "service"), **environment: str) -> None:
+        """Start a service and let it be pushed to."""
+        self.service = self.start_service(self.proxies.environment() | environment, command).wait_until_ready()
+        self.proxies.push_to(self.service.url)
+
+    def stop(self) -> None:
+        if self.service is not None:
+            self.service.__exit__()
+
+    def upload(self, name: str, data: bytes | str, kind: str) -> int:
+        """The object's generation."""
+        self.sent += 1
+        return int(self.bench.upload(name, data, kind).generation)
+
+    def upload_prompts(self, name: str) -> None:
+        self.upload(f"{name}.prompts.json", '["red square"]', "application/json")
+
+    def wait_until_quiet(self) -> None:
+        """Until every event has come and gone."""
+        self.bench.cloud.wait_until_quiet(120, received=self.sent)
+
+    def settle(self, names: set[str]) -> None:
+        """Until these outputs are there, no others, and nothing is left to be delivered."""
+        self.eventually(lambda: self.outputs() >= names, 120, self.service.output)
+        self.wait_until_quiet()
+        assert self.outputs() == names
+
+    def outputs(self) -> set[str]:
+        return {blob.name for blob in self.bench.clients.storage.list_blobs("sam3-output")}
+
+    def generations(self) -> dict[str, int]:
+        return {blob.name: blob.generation for blob in self.bench.clients.storage.list_blobs("sam3-output")}
+
+    def replayed(self, name: str) -> list[str]:
+        return [message.attributes["replayed"] for message in self.bench.results.about(name)]
+
+    def check(self, name: str, generation: int) -> None:
+        """One whole result of this generation, announced; of its own at most once, by one job."""
+        document = self.bench.output(f"{name}.json")
+        assert document["input"] == {**document["input"], "uri": f"gs://sam3-input/{name}", "generation": generation}
+        assert [result["label"] for result in document["results"]] == ["red square"]
+        assert {m.attributes["job_id"] for m in self.bench.results.about(name)} == {document["job_id"]}
+        assert self.replayed(name).count("false") <= 1
+
+
+@pytest.fixture(scope="session")
+def open_deployment(
+    open_bench: Callable[..., Any], start_service: Callable[..., Any], eventually: Callable[..., None]
+) -> Callable[[], contextlib.AbstractContextManager[ProxiedDeployment]]:
+    """Open deployments behind proxies: each has a cloud of its own."""
+
+    @contextlib.contextmanager
+    def open_deployment() -> Iterator[ProxiedDeployment]:
+        deployment = ProxiedDeployment(open_bench(LocalCloudSettings()), start_service, eventually)
+        with deployment.proxies:
+            yield deployment
+            deployment.stop()
+            deployment.bench.cloud.push_to("")
+
+    return open_deployment
+
+
+@pytest.fixture
+def deploy(open_deployment: Any) -> Iterator[ProxiedDeployment]:
+    with open_deployment() as deployment:
+        yield deployment
 
 
 @pytest.fixture

@@ -3,87 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from tools.bench.server import STAGED
-from tools.localcloud.faults import ANSWERED, ARRIVES, Cut, Proxies, Script
-from tools.localcloud.settings import LocalCloudSettings
+from tools.localcloud.faults import ANSWERED, ARRIVES, Cut
 
 IMAGES = 6
-
-
-@dataclass
-class Deployment:
-    """A local cloud, and one service at a time that works in it through proxies."""
-
-    bench: Any
-    start_service: Callable[..., Any]
-    eventually: Callable[..., None]
-    script: Script = field(default_factory=Script)
-
-    def __post_init__(self) -> None:
-        self.proxies = Proxies(self.bench.cloud, self.script)
-        self.service: Any = None
-        self.sent = 0
-
-    def start(self, command: tuple[str, ...] = ("-m", "service"), **environment: str) -> None:
-        """Start a service and let it be pushed to."""
-        self.service = self.start_service(self.proxies.environment() | environment, command).wait_until_ready()
-        self.proxies.push_to(self.service.url)
-
-    def stop(self) -> None:
-        if self.service is not None:
-            self.service.__exit__()
-
-    def upload(self, name: str, data: bytes | str, kind: str) -> int:
-        """The object's generation."""
-        self.sent += 1
-        return int(self.bench.upload(name, data, kind).generation)
-
-    def upload_prompts(self, name: str) -> None:
-        self.upload(f"{name}.prompts.json", '["red square"]', "application/json")
-
-    def wait_until_quiet(self) -> None:
-        """Until every event has come and gone."""
-        self.bench.cloud.wait_until_quiet(120, received=self.sent)
-
-    def settle(self, names: set[str]) -> None:
-        """Until these outputs are there, no others, and nothing is left to be delivered."""
-        self.eventually(lambda: self.outputs() >= names, 120, self.service.output)
-        self.wait_until_quiet()
-        assert self.outputs() == names
-
-    def outputs(self) -> set[str]:
-        return {blob.name for blob in self.bench.clients.storage.list_blobs("sam3-output")}
-
-    def generations(self) -> dict[str, int]:
-        return {blob.name: blob.generation for blob in self.bench.clients.storage.list_blobs("sam3-output")}
-
-    def replayed(self, name: str) -> list[str]:
-        return [message.attributes["replayed"] for message in self.bench.results.about(name)]
-
-    def check(self, name: str, generation: int) -> None:
-        """One whole result of this generation, announced; of its own at most once, by one job."""
-        document = self.bench.output(f"{name}.json")
-        assert document["input"] == {**document["input"], "uri": f"gs://sam3-input/{name}", "generation": generation}
-        assert [result["label"] for result in document["results"]] == ["red square"]
-        assert {m.attributes["job_id"] for m in self.bench.results.about(name)} == {document["job_id"]}
-        assert self.replayed(name).count("false") <= 1
-
-
-@pytest.fixture
-def deploy(
-    open_bench: Callable[..., Any], start_service: Callable[..., Any], eventually: Callable[..., None]
-) -> Iterator[Deployment]:
-    deployment = Deployment(open_bench(LocalCloudSettings()), start_service, eventually)
-    with deployment.proxies:
-        yield deployment
-        deployment.stop()
-        deployment.bench.cloud.push_to("")
 
 
 @dataclass(frozen=True)
@@ -106,7 +35,7 @@ STEPS: Mapping[str, Step] = {
 }
 
 
-def test_a_kill_after_each_step_is_finished_by_the_redelivery(deploy: Deployment, draw: Callable[..., bytes]) -> None:
+def test_a_kill_after_each_step_is_finished_by_the_redelivery(deploy: Any, draw: Callable[..., bytes]) -> None:
     deploy.start()
     names: set[str] = set()
     for number, (title, step) in enumerate(STEPS.items()):
@@ -137,7 +66,7 @@ def test_a_kill_after_each_step_is_finished_by_the_redelivery(deploy: Deployment
             assert deploy.generations()[f"{name}.json"] == left, title
 
 
-def upload_many(deploy: Deployment, draw: Callable[..., bytes], count: int) -> dict[str, int]:
+def upload_many(deploy: Any, draw: Callable[..., bytes], count: int) -> dict[str, int]:
     """Images of one sidecar each, all at once; name → generation."""
     names = [f"term/{number}.png" for number in range(count)]
     for name in names:
@@ -148,7 +77,7 @@ def upload_many(deploy: Deployment, draw: Callable[..., bytes], count: int) -> d
 
 @pytest.mark.parametrize(("batch_ms", "ends"), [("500", True), ("100000", False)], ids=["short", "endless"])
 def test_sigterm_ends_or_hands_back_what_is_under_way(
-    deploy: Deployment, draw: Callable[..., bytes], batch_ms: str, ends: bool
+    deploy: Any, draw: Callable[..., bytes], batch_ms: str, ends: bool
 ) -> None:
     deploy.start(STAGED, BENCH_BATCH_MS=batch_ms)
     all_read = threading.Event()
