@@ -13,6 +13,7 @@ COMMANDS = {
     "convert": "an official or fine-tuned sam3.pt into the folder that the default engine loads",
     "evaluate": "score a model on held-out drawn scenes",
     "model": "store a checkpoint in a bucket as the service loads it, or check one",
+    "soak": "thousands of events, lost calls, kills; checks that nothing is lost",
     "bench": "measure this service beside the one it grew from",
 }
 

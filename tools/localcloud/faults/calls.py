@@ -62,11 +62,12 @@ class Script:
     ) -> None:
         self._rate = rate
         self._jitter_s = jitter_s
-        self._kinds = kinds
+        self.kinds = kinds
         self._random = Random(seed)
         self._lock = threading.Lock()
         self._steps: list[_Step] = []
         self._calls: list[Call] = []
+        self._counts: Counter[str] = Counter()
         self.lost: Counter[str] = Counter()
         """Calls answered 503 by the proxy, by kind."""
 
@@ -84,10 +85,16 @@ class Script:
         with self._lock:
             return list(self._calls)
 
+    def count(self, kind: str) -> int:
+        """How many calls of that kind so far."""
+        with self._lock:
+            return self._counts[kind]
+
     def arrives(self, call: Call) -> None:
         """Called by a proxy before it passes a call on; may take its time, may raise Cut."""
         with self._lock:
             self._calls.append(call)
+            self._counts[call.kind] += 1
             hold_s = self._random.uniform(0, self._jitter_s) if call.kind == "push" else 0.0
         time.sleep(hold_s)
         self._act(call, ARRIVES)
@@ -99,7 +106,7 @@ class Script:
     def loses(self, call: Call) -> Moment | None:
         """Whether the caller gets a 503, and whether before or after the work."""
         with self._lock:
-            if call.kind not in self._kinds or self._random.random() >= self._rate:
+            if call.kind not in self.kinds or self._random.random() >= self._rate:
                 return None
             self.lost[call.kind] += 1
             return self._random.choice([ARRIVES, ANSWERED])
