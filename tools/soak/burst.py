@@ -19,10 +19,10 @@ _BATCH_MS = 20
 
 
 def run(plan: Plan, folder: Path) -> tuple[dict[str, Any], list[str]]:
-    """Figures and violations of both: a burst at a ready service, and one at a service that is loading."""
+    """Figures and violations: of a burst at a ready service, where planned, and of one at a service that loads."""
     figures: dict[str, Any] = {}
     faults: list[str] = []
-    for title, load_s in (("burst", 0.0), ("slow load", plan.load_s)):
+    for title, load_s in [("burst", 0.0)] * plan.burst_at_ready + [("burst while loading", plan.load_s)]:
         more, wrong = _burst(plan, folder, load_s)
         figures |= {f"{title}: {what}": value for what, value in more.items()}
         faults += [f"{title}: {fault}" for fault in wrong]

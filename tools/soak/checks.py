@@ -15,7 +15,7 @@ from tools.localcloud.cloud import LocalCloud
 from tools.soak.plan import Planned
 from tools.soak.traffic import POISON
 
-_PULL_S = 10.0
+_PULL_S = 2.0
 
 
 @dataclass(frozen=True)

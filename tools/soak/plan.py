@@ -31,12 +31,15 @@ class Plan:
     jitter_s: float = 0.3
     queue_size: int = 16
     burst_queues: int = 20
+    burst_at_ready: bool = True
     load_s: float = 60.0
     timeout_s: float = 1200.0
 
     def quick(self) -> Plan:
         """A small share of it."""
-        return replace(self, images=60, kills=1, terms=1, queue_size=2, load_s=3.0, timeout_s=200.0)
+        return replace(
+            self, images=60, kills=1, terms=1, queue_size=1, burst_at_ready=False, load_s=2.0, timeout_s=200.0
+        )
 
     def image(self, number: int) -> Planned:
         """What becomes of the image of that number."""

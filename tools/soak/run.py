@@ -9,7 +9,9 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -86,7 +88,7 @@ def _under_fire(plan: Plan, service: Service, traffic: Traffic, script: Script) 
     faults = []
     for number, what in enumerate(interruptions, start=1):
         goal = plan.images * number // (len(interruptions) + 1)
-        _wait_for(lambda goal=goal: script.count("write") >= goal, plan.timeout_s)
+        _wait_for(partial(_written, script, goal), plan.timeout_s)
         print(f"{script.count('write')} documents written: {what}", file=sys.stderr)
         if what == "kill":
             service.kill()
@@ -98,6 +100,10 @@ def _under_fire(plan: Plan, service: Service, traffic: Traffic, script: Script) 
     return faults
 
 
+def _written(script: Script, goal: int) -> bool:
+    return script.count("write") >= goal
+
+
 def _wait(cloud: LocalCloud, traffic: Traffic, plan: Plan, faults: list[str]) -> None:
     try:
         cloud.wait_until_quiet(plan.timeout_s, received=traffic.messages)
@@ -105,7 +111,7 @@ def _wait(cloud: LocalCloud, traffic: Traffic, plan: Plan, faults: list[str]) ->
         faults.append(str(error))
 
 
-def _wait_for(condition: Any, timeout_s: float) -> None:
+def _wait_for(condition: Callable[[], bool], timeout_s: float) -> None:
     until = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > until:
@@ -142,5 +148,6 @@ def table(figures: dict[str, Any], faults: list[str]) -> str:
     """Figures and violations for people."""
     lines = [f"{what:<45}{value:>10}" for what, value in figures.items()]
     lines += [f"violation: {fault}" for fault in faults[:_SHOWN]]
-    more = len(faults) - _SHOWN
-    return "\n".join([*lines, f"… and {more} more" if more > 0 else "", f"violations: {len(faults)}"])
+    if len(faults) > _SHOWN:
+        lines.append(f"… and {len(faults) - _SHOWN} more")
+    return "\n".join([*lines, f"violations: {len(faults)}"])

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 
 from service.core.naming import gs_uri
@@ -71,25 +72,23 @@ class Traffic:
         actions = [action for planned in self.planned for action in self._of_image(planned)]
         actions += self._of_folders()
         for number, data in enumerate(POISON):
-            actions.append(
-                _Action((number + 0.5) * self._plan.images / len(POISON), lambda data=data: self._poison(data))
-            )
+            actions.append(_Action((number + 0.5) * self._plan.images / len(POISON), partial(self._poison, data)))
         return actions
 
     def _of_image(self, planned: Planned) -> list[_Action]:
         at = float(planned.number)
-        image = _Action(at, lambda: self._image(planned, 0))
+        image = _Action(at, partial(self._image, planned, 0))
         actions = [image]
         if planned.replaced:
-            actions.append(_Action(at + _LATER, lambda: self._image(planned, 1), image))
+            actions.append(_Action(at + _LATER, partial(self._image, planned, 1), image))
         if planned.kind == "job":
-            actions.append(_Action(at + 0.1, lambda: self._job(planned), image))
+            actions.append(_Action(at + 0.1, partial(self._job, planned), image))
         elif planned.kind != "folder":
             actions += self._sidecars(planned, at, image)
         return actions
 
     def _sidecars(self, planned: Planned, at: float, image: _Action) -> list[_Action]:
-        first = _Action(at, lambda: self._prompts(planned, 1))
+        first = _Action(at, partial(self._prompts, planned, 1))
         if planned.kind == "before":
             image.after = first
             first.position -= 0.1
@@ -97,17 +96,17 @@ class Traffic:
             first.position, first.after = at + 2, image
         if planned.prompts_versions == 1:
             return [first]
-        return [first, _Action(at + _LATER + 1, lambda: self._prompts(planned, 2), first)]
+        return [first, _Action(at + _LATER + 1, partial(self._prompts, planned, 2), first)]
 
     def _of_folders(self) -> list[_Action]:
         """A folder's prompts come somewhere among its images: the fan-out does what came before."""
         actions = []
         for planned in {each.folder: each for each in self.planned if each.kind == "folder"}.values():
             at = planned.number - self._random.uniform(0, 40)
-            first = _Action(at, lambda planned=planned: self._prompts(planned, 1))
+            first = _Action(at, partial(self._prompts, planned, 1))
             actions.append(first)
             if planned.prompts_versions > 1:
-                actions.append(_Action(at + 30, lambda planned=planned: self._prompts(planned, 2), first))
+                actions.append(_Action(at + 30, partial(self._prompts, planned, 2), first))
         return actions
 
     def _image(self, planned: Planned, version: int) -> None:
