@@ -39,7 +39,10 @@ def _burst(plan: Plan, folder: Path, load_s: float) -> tuple[dict[str, Any], lis
         "EVENT_WAIT_S": "0",  # no waiting in line: a full queue is 429 at once
     }
     script = Script()
-    with LocalCloud(LocalCloudSettings(push_concurrency=64)) as cloud, Proxies(cloud, script) as proxies:
+    with (
+        LocalCloud(LocalCloudSettings(push_concurrency=64, max_backoff_s=plan.max_backoff_s)) as cloud,
+        Proxies(cloud, script) as proxies,
+    ):
         names = [f"burst/{number}" for number in range(count)]
         image = encoded(photo((60, 80)), ".png")
         with ThreadPoolExecutor(8) as pool:

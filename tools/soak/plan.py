@@ -29,6 +29,7 @@ class Plan:
     duplicate_rate: float = 0.2
     loss_rate: float = 0.1
     jitter_s: float = 0.3
+    max_backoff_s: float = 5.0
     queue_size: int = 16
     burst_queues: int = 20
     burst_at_ready: bool = True

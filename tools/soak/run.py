@@ -57,7 +57,9 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
 def soak(plan: Plan, folder: Path) -> tuple[dict[str, Any], list[str]]:
     """The first part: figures and violations."""
     script = Script(rate=plan.loss_rate, jitter_s=plan.jitter_s, seed=plan.seed)
-    settings = LocalCloudSettings(duplicate_rate=plan.duplicate_rate, duplicate_seed=plan.seed)
+    settings = LocalCloudSettings(
+        duplicate_rate=plan.duplicate_rate, duplicate_seed=plan.seed, max_backoff_s=plan.max_backoff_s
+    )
     start = time.perf_counter()
     with LocalCloud(settings) as cloud, Proxies(cloud, script) as proxies:
         with Service(proxies.environment() | _ENGINE, folder / "service.log") as service:
