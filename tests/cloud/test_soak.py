@@ -87,6 +87,7 @@ def test_each_loss_is_seen(good: Rest) -> None:
     rotten = {
         "before/0.png: 0 results": replace(good, outputs=without),
         "before/0.png: 2 results": replace(good, outputs=good.outputs | {"before/0.png.error.json": {}}),
+        f"{result}: half a document": replace(good, outputs=good.outputs | {result: {}}),
         f"{result}: not the kind": changed(good, result, error={}),
         f"{result}: of generation 7, live is 1": changed(good, result, input={"generation": 7}),
         f"{result}: of prompts ['old']": changed(

@@ -28,7 +28,7 @@ _METHOD = (
     "sidecars are there already; uploading clients and emulators share the processors. Events a second: from the first "
     "upload until every event is acknowledged, with an engine that takes no time. Share: the same with an engine that "
     f"sleeps {_BATCH_MS} ms a batch and images of one batch of {_BATCH} prompts each, of the {1000 / _BATCH_MS:g} "
-    "images a second that this engine can do. Duplicate: one event posted again and again, median of the answers' times."
+    "images a second that it can do. Duplicate: one event posted again and again, median of the answers' times."
 )
 
 

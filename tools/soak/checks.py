@@ -103,7 +103,9 @@ def _outputs_of(image: Planned, rest: Rest) -> list[str]:
 
 
 def _faults(document: Mapping[str, Any], image: Planned, rest: Rest) -> list[str]:
-    """What is wrong with a document: half, of an older generation, of other prompts."""
+    """What is wrong with a document: half, of another kind, of an older generation, of other prompts."""
+    if not {"input", "request"} <= document.keys():
+        return [f"half a document: {str(document)[:200]}"]
     if ("error" in document) != (image.kind == "broken"):
         return [f"not the kind of document that was to be expected: {str(document)[:200]}"]
     found = []
