@@ -11,7 +11,7 @@ PARITY := $(VENV)-parity
 PARITY_TORCH_VERSION ?= 2.14.1
 PARITY_TORCHVISION_VERSION ?= 0.29.1
 
-.PHONY: help demo serve test bench parity lint format clean
+.PHONY: help demo serve test soak bench parity lint format clean
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
@@ -24,6 +24,9 @@ serve: $(VENV)/.local  ## the same, but it stays up and prints commands to try
 test: $(VENV)/.test  ## lint, types, import floors and all tests
 	$(MAKE) --no-print-directory lint
 	$(BIN)/python -m pytest
+
+soak: $(VENV)/.local  ## 2,000 images through a service that is killed on the way, in a cloud that loses calls (5 minutes)
+	@$(BIN)/sam3 soak
 
 bench: $(VENV)/.local  ## this service beside the one it grew from; writes docs/benchmarks (8 GB of disk, 20 minutes)
 	@$(BIN)/sam3 bench --out docs/benchmarks

@@ -52,15 +52,15 @@ class ServiceProcess:
                 self._process.wait(20)
         self.kill()
 
-    def terminate(self) -> None:
-        """SIGTERM, as a platform sends it."""
-        self._process.terminate()
-
     def kill(self) -> None:
         """kill -9 to all of it."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+
+    def terminate(self) -> None:
+        """SIGTERM, as a platform sends it before it takes the instance away."""
+        self._process.terminate()
 
     def wait(self) -> int:
         """The exit status."""

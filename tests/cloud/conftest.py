@@ -3,10 +3,13 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import os
 import threading
+import time
+import uuid
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -26,7 +29,11 @@ from service.settings import Settings
 from service.worker import Worker
 from tools.localcloud import clients
 from tools.localcloud.cloud import LocalCloud
+from tools.localcloud.faults import Proxies, Script
 from tools.localcloud.settings import LocalCloudSettings
+
+OFFICIAL_HOST = os.environ.get("PUBSUB_EMULATOR_HOST_OFFICIAL", "")
+OFFICIAL_CALM_S = 5.0  # longer than it takes to push what has just been published
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,21 @@ class Bench:
     clients: Clients
     results: Mailbox
     dead_letters: Mailbox
+
+    @property
+    def official(self) -> bool:
+        return bool(self.cloud.settings.pubsub_host)
+
+    def skip_official(self, difference: str) -> None:
+        if self.official:
+            pytest.skip(f"known difference: Google's emulator {difference}")
+
+    def wait_until_quiet(self, timeout_s: float, received: int = 0) -> None:
+        """Until every event has come and gone; Google's emulator cannot tell, so it gets some time."""
+        if self.official:
+            time.sleep(OFFICIAL_CALM_S)
+        else:
+            self.cloud.wait_until_quiet(timeout_s, received)
 
     def upload(
         self,
@@ -191,12 +213,17 @@ class Stage:
         return self.worker._jobs.waiting
 
 
-@pytest.fixture(scope="session")
-def open_bench() -> Iterator[Callable[..., Bench]]:
-    """Open local clouds; all are closed at the end of the session."""
+@pytest.fixture(scope="session", params=["ours", "official"])
+def open_bench(request: pytest.FixtureRequest) -> Iterator[Callable[..., Bench]]:
+    """Open local clouds with our Pub/Sub emulator, or Google's; all are closed at the end of the session."""
+    official = request.param == "official"
+    if official and not OFFICIAL_HOST:
+        pytest.skip("PUBSUB_EMULATOR_HOST_OFFICIAL is not set")
     with contextlib.ExitStack() as stack:
 
         def open_bench(settings: LocalCloudSettings) -> Bench:
+            if official:  # it is one for all: a project for each cloud
+                settings = replace(settings, pubsub_host=OFFICIAL_HOST, project=f"cloud-{uuid.uuid4().hex[:12]}")
             cloud = stack.enter_context(LocalCloud(settings))
             opened = stack.enter_context(connected(cloud))
             names = settings.results_subscription, settings.dead_letter_subscription
@@ -227,6 +254,88 @@ def stage(bench: Bench) -> Callable[..., Stage]:
         return Stage(worker, segmenter, store, publisher)
 
     return stage
+
+
+@dataclass
+class ProxiedDeployment:
+    """A local cloud, and one service at a time that works in it through proxies."""
+
+    bench: Any
+    start_service: Callable[..., Any]
+    eventually: Callable[..., None]
+    script: Script = field(default_factory=Script)
+
+    def __post_init__(self) -> None:
+        self.proxies = Proxies(self.bench.cloud, self.script)
+        self.service: Any = None
+        self.sent = 0
+
+    def start(self, command: tuple[str, ...] = ("-m", "service"), **environment: str) -> None:
+        """Start a service and let it be pushed to."""
+        self.service = self.start_service(self.proxies.environment() | environment, command).wait_until_ready()
+        self.proxies.push_to(self.service.url)
+
+    def stop(self) -> None:
+        if self.service is not None:
+            self.service.__exit__()
+
+    def upload(self, name: str, data: bytes | str, kind: str) -> int:
+        """The object's generation."""
+        self.sent += 1
+        return int(self.bench.upload(name, data, kind).generation)
+
+    def upload_prompts(self, name: str) -> None:
+        self.upload(f"{name}.prompts.json", '["red square"]', "application/json")
+
+    def wait_until_quiet(self) -> None:
+        """Until every event has come and gone."""
+        self.bench.wait_until_quiet(120, received=self.sent)
+
+    def settle(self, names: set[str]) -> None:
+        """Until these outputs are there, no others, and nothing is left to be delivered."""
+        self.eventually(lambda: self.outputs() >= names, 120, self.service.output)
+        self.wait_until_quiet()
+        assert self.outputs() == names
+
+    def outputs(self) -> set[str]:
+        return {blob.name for blob in self.bench.clients.storage.list_blobs("sam3-output")}
+
+    def generations(self) -> dict[str, int]:
+        return {blob.name: blob.generation for blob in self.bench.clients.storage.list_blobs("sam3-output")}
+
+    def replayed(self, name: str) -> list[str]:
+        return [message.attributes["replayed"] for message in self.bench.results.about(name)]
+
+    def check(self, name: str, generation: int) -> None:
+        """One whole result of this generation, announced; of its own at most once, by one job."""
+        document = self.bench.output(f"{name}.json")
+        assert document["input"] == {**document["input"], "uri": f"gs://sam3-input/{name}", "generation": generation}
+        assert [result["label"] for result in document["results"]] == ["red square"]
+        assert {m.attributes["job_id"] for m in self.bench.results.about(name)} == {document["job_id"]}
+        assert self.replayed(name).count("false") <= 1
+
+
+@pytest.fixture(scope="session")
+def open_deployment(
+    open_bench: Callable[..., Any], start_service: Callable[..., Any], eventually: Callable[..., None]
+) -> Callable[[], contextlib.AbstractContextManager[ProxiedDeployment]]:
+    """Open deployments behind proxies: each has a cloud of its own."""
+
+    @contextlib.contextmanager
+    def open_deployment() -> Iterator[ProxiedDeployment]:
+        deployment = ProxiedDeployment(open_bench(LocalCloudSettings()), start_service, eventually)
+        with deployment.proxies:
+            yield deployment
+            deployment.stop()
+            deployment.bench.cloud.push_to("")
+
+    return open_deployment
+
+
+@pytest.fixture
+def deploy(open_deployment: Any) -> Iterator[ProxiedDeployment]:
+    with open_deployment() as deployment:
+        yield deployment
 
 
 @pytest.fixture

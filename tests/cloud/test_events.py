@@ -60,7 +60,7 @@ class Deployment:
             return self.outputs(prefix) >= names
 
         self.eventually(written, timeout_s, lambda: self.service.output()[-4000:])
-        self.bench.cloud.wait_until_quiet(timeout_s)
+        self.bench.wait_until_quiet(timeout_s)
         assert self.outputs(prefix) == names
 
     def segment(self, data: bytes, prompts: list[str]) -> dict[str, Any]:
@@ -132,6 +132,8 @@ def test_two_hundred_uploads_with_sidecars_before_after_and_meanwhile(
     messages = [m for m in deployment.bench.results.all() if m.attributes["object"].startswith("many/")]
     check_messages(messages, "succeeded")
     assert len({m.attributes["job_id"] for m in messages}) == IMAGES
+    if deployment.bench.official:
+        return
     with urllib3.PoolManager() as http:
         statistics = stats.fetch(http, deployment.bench.cloud.admin_url)
     assert statistics[deployment.bench.cloud.settings.uploads_subscription].duplicated > 0

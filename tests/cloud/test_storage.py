@@ -156,7 +156,7 @@ def test_a_missing_bucket_is_trouble(store: ObjectStore) -> None:
 
 def test_publishing_to_a_missing_topic_is_trouble(bench: Any) -> None:
     with pytest.raises(CloudUnavailable, match="NotFound"):
-        bench.clients.publisher.publish("projects/local-project/topics/nope", b"x", {})
+        bench.clients.publisher.publish(f"projects/{bench.cloud.settings.project}/topics/nope", b"x", {})
 
 
 def test_many_messages_are_published_at_once(bench: Any) -> None:
@@ -171,6 +171,6 @@ def test_many_messages_are_published_at_once(bench: Any) -> None:
 
 
 def test_a_message_over_the_size_limit_is_trouble(bench: Any) -> None:
-    topic = f"projects/local-project/topics/{bench.cloud.settings.dead_letter_topic}"
+    topic = f"projects/{bench.cloud.settings.project}/topics/{bench.cloud.settings.dead_letter_topic}"
     with pytest.raises(CloudUnavailable):
         bench.clients.publisher.publish(topic, b"x" * 11_000_000, {})

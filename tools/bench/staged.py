@@ -3,7 +3,8 @@
     gunicorn -c python:service.gunicorn_conf 'tools.bench.staged:create_app()'
 
 Both doors, the model's thread and everything between them are the service's own. /bench/clock tells how long the
-engine has worked. BENCH_BATCH_MS is how long one batch takes.
+engine has worked. BENCH_BATCH_MS is how long one batch takes, BENCH_LOAD_S how long the model loads (0), BENCH_SIDE the
+side of its square (1008).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from service import app as service_app
 from service.core.results import ModelInfo
 from service.engine.base import Grounding, Query
+from service.engine.batcher import BatchPolicy, ModelThread
 from service.engine.pixels import resize_to_square
 from service.engine.segmenter import Segmenter
 from service.gcp import publisher, storage
@@ -33,7 +35,7 @@ from service.worker import Worker
 from tools.bench import engines
 from tools.bench.inputs import object_logits
 
-_SIDE = 1008
+_SIDE = "1008"
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,9 @@ class _Phrase:
 class StagedEngine:
     """Finds one small object for each prompt, `batch_s` after it was asked; all else takes no time."""
 
-    def __init__(self, batch_s: float) -> None:
+    def __init__(self, batch_s: float, side: int) -> None:
         self._batch_s = batch_s
+        self._side = side
         box = np.array([[0.4, 0.4, 0.5, 0.5]], np.float32)
         self._found = Grounding(np.array([0.9], np.float32), box, object_logits(1))
 
@@ -57,7 +60,7 @@ class StagedEngine:
 
     def prepare(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """As the real one does it: this is work of the web threads."""
-        return resize_to_square(image, _SIDE)
+        return resize_to_square(image, self._side)
 
     def encode_image(self, images: Sequence[NDArray[np.uint8]]) -> list[str]:
         """One nothing for each."""
@@ -77,16 +80,22 @@ def create_app() -> Flask:
     """The service's own app, wired as its factory does it, and one route more."""
     settings = Settings.or_exit()
     logging.config.dictConfig(logs.config("ERROR"))
-    clock = engines.Clocked(StagedEngine(int(os.environ["BENCH_BATCH_MS"]) / 1000))
-    thread = engines.model_thread(lambda: clock)
+    env = os.environ
+    clock = engines.Clocked(StagedEngine(int(env["BENCH_BATCH_MS"]) / 1000, int(env.get("BENCH_SIDE", _SIDE))))
+    thread = ModelThread(lambda report: _load(clock), BatchPolicy(settings.queue_size))
     closing = ExitStack()
     atexit.register(closing.close)
     closing.callback(thread.close)
     segmenter = engines.segmenter(thread)
-    thread.start().result()
+    thread.start()
     app = service_app.create_app(settings, segmenter, _worker(settings, segmenter))
     app.add_url_rule("/bench/clock", view_func=lambda: asdict(clock.read()), endpoint="clock")
     return app
+
+
+def _load(clock: engines.Clocked) -> engines.Clocked:
+    time.sleep(float(os.environ.get("BENCH_LOAD_S", "0")))
+    return clock
 
 
 def _worker(settings: Settings, segmenter: Segmenter) -> Worker | None:

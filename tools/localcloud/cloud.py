@@ -64,8 +64,10 @@ class LocalCloud:
         settings, enter = self.settings, self._stack.enter_context
         folder = Path(enter(tempfile.TemporaryDirectory(prefix="localcloud-")))
         self._http = enter(urllib3.PoolManager())
-        self._pubsub = enter(PubSubProcess(settings, folder))
-        self._pubsub.wait_until_ready(settings.start_timeout_s)
+        self._pubsub = None
+        if not settings.pubsub_host:
+            self._pubsub = enter(PubSubProcess(settings, folder))
+            self._pubsub.wait_until_ready(settings.start_timeout_s)
         self.publisher = clients.publisher_client(self.pubsub_host)
         self._stack.callback(clients.close_publisher, self.publisher)
         self.subscriber = enter(clients.subscriber_client(self.pubsub_host))
@@ -78,9 +80,9 @@ class LocalCloud:
         resources.create_buckets(self.storage, settings)
 
     @property
-    def processes(self) -> tuple[Process, Process]:
-        """Pub/Sub and Cloud Storage."""
-        return self._pubsub, self._gcs
+    def processes(self) -> tuple[Process, ...]:
+        """Pub/Sub, unless it ran already, and Cloud Storage."""
+        return (self._pubsub, self._gcs) if self._pubsub else (self._gcs,)
 
     @property
     def storage_url(self) -> str:
@@ -90,11 +92,13 @@ class LocalCloud:
     @property
     def pubsub_host(self) -> str:
         """Pub/Sub's "address:port" (gRPC)."""
-        return self._pubsub.host
+        return self._pubsub.host if self._pubsub else self.settings.pubsub_host
 
     @property
     def admin_url(self) -> str:
-        """Where the Pub/Sub emulator tells its statistics and its token certificates."""
+        """Where the Pub/Sub emulator tells its statistics and its token certificates; LookupError if it does not."""
+        if self._pubsub is None:
+            raise LookupError(f"the Pub/Sub emulator at {self.settings.pubsub_host} has no statistics")
         return self._pubsub.admin_url
 
     @property

@@ -32,6 +32,8 @@ class LocalCloudSettings:
     """0 takes a free port, here and below."""
     pubsub_port: int = 0
     admin_port: int = 0
+    pubsub_host: str = ""
+    """Address and port of a Pub/Sub emulator that runs already, e.g. Google's, instead of ours; without statistics."""
     start_timeout_s: float = 60.0
 
     @property

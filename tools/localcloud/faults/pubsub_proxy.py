@@ -1,0 +1,70 @@
+"""A proxy for gRPC calls with one request and one answer, as bytes."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+from google.pubsub_v1 import types
+
+from tools.localcloud.faults.calls import ANSWERED, ARRIVES, Call, Cut, Script
+
+HOST = "127.0.0.1"
+_THREADS = 64
+_NO_LIMIT = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+_PUBLISH = "/google.pubsub.v1.Publisher/Publish"
+# Pub/Sub's own words, https://github.com/googleapis/google-cloud-dotnet/issues/15057.
+_UNAVAILABLE = "The service was unable to fulfill your request. Please try again. [code=8a75]"
+
+
+class PubSubProxy(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
+    """Passes calls on to the emulator `target` ("address:port"); streaming pull is not one of them."""
+
+    def __init__(self, target: str, script: Script) -> None:
+        self._script = script
+        self._channel = grpc.insecure_channel(target, options=_NO_LIMIT)
+        self._server = grpc.server(ThreadPoolExecutor(_THREADS, thread_name_prefix="pubsub proxy"), options=_NO_LIMIT)
+        self._server.add_generic_rpc_handlers((self,))
+        self.host = f"{HOST}:{self._server.add_insecure_port(f'{HOST}:0')}"
+
+    def start(self) -> None:
+        """Begin to listen."""
+        self._server.start()
+
+    def close(self) -> None:
+        """End what is under way."""
+        self._server.stop(None).wait()
+        self._channel.close()
+
+    def service(self, handler_call_details: Any) -> grpc.RpcMethodHandler:
+        """The handler of any method: https://grpc.github.io/grpc/python/grpc.html#grpc.GenericRpcHandler."""
+        method = handler_call_details.method
+        onwards = self._channel.unary_unary(method)
+
+        def handle(request: bytes, context: grpc.ServicerContext) -> bytes:
+            return self._handle(_call(method, request), request, onwards, context)
+
+        return grpc.unary_unary_rpc_method_handler(handle)
+
+    def _handle(self, call: Call, request: bytes, onwards: Any, context: Any) -> bytes:
+        try:
+            self._script.arrives(call)
+            lost = self._script.loses(call)
+            if lost == ARRIVES:
+                context.abort(grpc.StatusCode.UNAVAILABLE, _UNAVAILABLE)
+            answer: bytes = onwards(request, timeout=context.time_remaining())
+            self._script.answered(call)
+        except Cut:
+            context.abort(grpc.StatusCode.CANCELLED, "cut off")
+        except grpc.RpcError as error:
+            context.abort(error.code(), error.details())
+        if lost == ANSWERED:
+            context.abort(grpc.StatusCode.UNAVAILABLE, _UNAVAILABLE)
+        return answer
+
+
+def _call(method: str, request: bytes) -> Call:
+    if method == _PUBLISH:
+        return Call("publish", types.PublishRequest.deserialize(request).topic)
+    return Call("other", method)

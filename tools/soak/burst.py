@@ -1,0 +1,75 @@
+"""More than the queue holds, at a service whose model takes very long to load: nothing may be given up."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from tools.bench.inputs import encoded, photo
+from tools.localcloud.cloud import LocalCloud
+from tools.localcloud.faults import Proxies, Script
+from tools.localcloud.settings import LocalCloudSettings
+from tools.soak.plan import Plan
+from tools.soak.service import Service
+
+_BATCH_MS = 20
+
+
+def run(plan: Plan, folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """Figures and violations: of a burst at a ready service, where planned, and of one at a service that loads."""
+    figures: dict[str, Any] = {}
+    faults: list[str] = []
+    for title, load_s in [("burst", 0.0)] * plan.burst_at_ready + [("burst while loading", plan.load_s)]:
+        more, wrong = _burst(plan, folder, load_s)
+        figures |= {f"{title}: {what}": value for what, value in more.items()}
+        faults += [f"{title}: {fault}" for fault in wrong]
+    return figures, faults
+
+
+def _burst(plan: Plan, folder: Path, load_s: float) -> tuple[dict[str, Any], list[str]]:
+    count = plan.burst_queues * plan.queue_size
+    environment = {
+        "BENCH_BATCH_MS": str(_BATCH_MS),
+        "BENCH_SIDE": "64",
+        "BENCH_LOAD_S": str(load_s),
+        "QUEUE_SIZE": str(plan.queue_size),
+        "EVENT_WAIT_S": "0",  # no waiting in line: a full queue is 429 at once
+    }
+    script = Script()
+    with (
+        LocalCloud(LocalCloudSettings(push_concurrency=64, max_backoff_s=plan.max_backoff_s)) as cloud,
+        Proxies(cloud, script) as proxies,
+    ):
+        names = [f"burst/{number}" for number in range(count)]
+        image = encoded(photo((60, 80)), ".png")
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda name: _upload(cloud, name, image), names))
+        with Service(proxies.environment() | environment, folder / f"burst-{load_s:g}.log") as service:
+            service.start()
+            if load_s == 0:
+                service.wait_until_ready()
+            proxies.push_to(service.url)
+            cloud.wait_until_quiet(plan.timeout_s, received=2 * count)
+            faults = _faults(cloud, names)
+        pushed = cloud.statistics()[cloud.settings.uploads_subscription]
+    deliveries = Counter(call.subject for call in script.calls() if call.kind == "push")
+    figures = {
+        "images": count,
+        "deliveries refused": pushed.nacked,
+        "most deliveries of a message": max(deliveries.values()),
+    }
+    return figures, faults + ([f"{pushed.dead} dead letters"] if pushed.dead else [])
+
+
+def _upload(cloud: LocalCloud, name: str, image: bytes) -> None:
+    bucket = cloud.storage.bucket(cloud.settings.input_buckets[0])
+    bucket.blob(f"{name}.prompts.json").upload_from_string(json.dumps(["cat"]), content_type="application/json")
+    bucket.blob(f"{name}.png").upload_from_string(image, content_type="image/png")
+
+
+def _faults(cloud: LocalCloud, names: list[str]) -> list[str]:
+    written = {blob.name for blob in cloud.storage.list_blobs(cloud.settings.output_bucket)}
+    return [f"{name}: no result" for name in names if f"{name}.png.json" not in written]

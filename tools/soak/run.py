@@ -1,0 +1,155 @@
+"""The soak itself, and the table made of it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from tools.localcloud.cloud import LocalCloud
+from tools.localcloud.faults import Proxies, Script
+from tools.localcloud.settings import LocalCloudSettings
+from tools.soak import burst, checks
+from tools.soak.plan import Plan
+from tools.soak.service import Service
+from tools.soak.traffic import Traffic
+
+_ENGINE = {"BENCH_BATCH_MS": "5", "BENCH_SIDE": "64"}
+_AHEAD = 150
+_POLL_S = 0.1
+_SHOWN = 20
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run both parts, print the table, write the JSON; 1 when something was lost."""
+    plan = plan_of(arguments)
+    with tempfile.TemporaryDirectory(prefix="soak-") as name:
+        figures, faults = soak(plan, Path(name))
+        more, wrong = burst.run(plan, Path(name))
+    figures, faults = figures | more, faults + wrong
+    print(table(figures, faults))
+    if arguments.out is not None:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        document = {"plan": asdict(plan), "figures": figures, "violations": faults}
+        arguments.out.write_text(json.dumps(document, indent=1) + "\n")
+    return 1 if faults else 0
+
+
+def plan_of(arguments: argparse.Namespace) -> Plan:
+    """The plan that the command line asks for."""
+    plan = Plan(seed=arguments.seed, folders=arguments.folders, jobs=arguments.jobs)
+    if arguments.quick:
+        plan = plan.quick()
+    given = {name: getattr(arguments, name) for name in ("images", "kills", "terms")}
+    return replace(plan, **{name: value for name, value in given.items() if value is not None})
+
+
+def soak(plan: Plan, folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """The first part: figures and violations."""
+    script = Script(rate=plan.loss_rate, jitter_s=plan.jitter_s, seed=plan.seed)
+    settings = LocalCloudSettings(
+        duplicate_rate=plan.duplicate_rate, duplicate_seed=plan.seed, max_backoff_s=plan.max_backoff_s
+    )
+    start = time.perf_counter()
+    with LocalCloud(settings) as cloud, Proxies(cloud, script) as proxies:
+        with Service(proxies.environment() | _ENGINE, folder / "service.log") as service:
+            service.start()
+            service.wait_until_ready()
+            proxies.push_to(service.url)
+            traffic = Traffic(plan, cloud)
+            faults = _under_fire(plan, service, traffic, script)
+            _wait(cloud, traffic, plan, faults)
+            took_s = time.perf_counter() - start
+            print(f"at rest after {took_s:.0f} s; checking", file=sys.stderr)
+            rest = checks.Rest.of(cloud)
+            if faults:
+                print(service.output(), file=sys.stderr)
+        statistics = cloud.statistics()
+    faults += checks.violations(rest, traffic.planned)
+    dead = sum(statistics[name].dead for name in settings.push_subscriptions)
+    faults += [f"{dead} messages were given up by Pub/Sub"] if dead else []
+    return _figures(plan, settings, script, rest, statistics, took_s), faults
+
+
+def _under_fire(plan: Plan, service: Service, traffic: Traffic, script: Script) -> list[str]:
+    """Send everything, and interrupt the service at even distances of the way; says which exits were not clean."""
+    interruptions = ["kill"] * plan.kills + ["terminate"] * plan.terms
+    Random(plan.seed).shuffle(interruptions)
+    sender = threading.Thread(target=traffic.run, args=(lambda: script.count("write"), _AHEAD), name="traffic")
+    sender.start()
+    faults = []
+    for number, what in enumerate(interruptions, start=1):
+        goal = plan.images * number // (len(interruptions) + 1)
+        _wait_for(partial(_written, script, goal), plan.timeout_s)
+        print(f"{script.count('write')} documents written: {what}", file=sys.stderr)
+        if what == "kill":
+            service.kill()
+        elif (status := service.terminate()) != 0:
+            faults.append(f"SIGTERM: exit status {status}")
+        service.start()
+        service.wait_until_ready()
+    sender.join()
+    return faults
+
+
+def _written(script: Script, goal: int) -> bool:
+    return script.count("write") >= goal
+
+
+def _wait(cloud: LocalCloud, traffic: Traffic, plan: Plan, faults: list[str]) -> None:
+    try:
+        cloud.wait_until_quiet(plan.timeout_s, received=traffic.messages)
+    except TimeoutError as error:
+        faults.append(str(error))
+
+
+def _wait_for(condition: Callable[[], bool], timeout_s: float) -> None:
+    until = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > until:
+            raise TimeoutError(f"the service has not come so far within {timeout_s:g} s")
+        time.sleep(_POLL_S)
+
+
+def _figures(
+    plan: Plan, settings: LocalCloudSettings, script: Script, rest: checks.Rest, statistics: Any, took_s: float
+) -> dict[str, Any]:
+    pushed = [statistics[name] for name in settings.push_subscriptions]
+    deliveries = Counter(call.subject for call in script.calls() if call.kind == "push")
+    own = sum(message.attributes.get("replayed") == "false" for message in rest.announced)
+    return {
+        "images": plan.images,
+        "seconds": round(took_s),
+        "messages": sum(each.received for each in pushed),
+        "deliveries": sum(each.delivered for each in pushed),
+        "deliveries made twice on purpose": sum(each.duplicated for each in pushed),
+        "deliveries refused or cut off": sum(each.nacked for each in pushed),
+        "most deliveries of a message": max(deliveries.values()),
+        "kill -9": plan.kills,
+        "SIGTERM": plan.terms,
+        "calls to Cloud Storage and Pub/Sub": sum(script.count(kind) for kind in script.kinds),
+        "calls lost": script.lost.total(),
+        "documents": len(rest.outputs),
+        "announcements": own,
+        "replays": len(rest.announced) - own,
+        "dead letters, all of them planted": len(rest.dead_letters),
+    }
+
+
+def table(figures: dict[str, Any], faults: list[str]) -> str:
+    """Figures and violations for people."""
+    lines = [f"{what:<45}{value:>10}" for what, value in figures.items()]
+    lines += [f"violation: {fault}" for fault in faults[:_SHOWN]]
+    if len(faults) > _SHOWN:
+        lines.append(f"… and {len(faults) - _SHOWN} more")
+    return "\n".join([*lines, f"violations: {len(faults)}"])
