@@ -16,15 +16,13 @@ from tools.soak.checks import Message, Rest, violations
 from tools.soak.plan import Plan
 
 ROOT = Path(__file__).parents[2]
-# Work that this service does not know yet would be dead letters.
-KINDS = ("--no-folders", "--no-jobs")
 POISON = (b"poison",)
 
 
 def test_a_small_soak_loses_nothing(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "import sys; from tools.cli import main; sys.exit(main())", "soak", "--quick"]
     done = subprocess.run(
-        [*command, *KINDS, "--out", str(tmp_path / "soak.json")],
+        [*command, "--out", str(tmp_path / "soak.json")],
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -131,6 +130,5 @@ def _dead_letter_faults(dead_letters: Sequence[Message], poison: Sequence[bytes]
 
 
 def _holds(message: Message, poison: bytes) -> bool:
-    """Whether a dead letter is the poison, whole, with a reason: as it was, or in the push that brought it."""
-    whole = message.data == poison or base64.b64encode(poison) in message.data
-    return whole and "reason" in message.attributes
+    """Whether a dead letter is the poison, whole, with a reason."""
+    return message.data == poison and "reason" in message.attributes

@@ -11,6 +11,7 @@ from tools.localcloud.faults.http_proxy import Request
 
 # https://cloud.google.com/storage/docs/json_api/v1/objects
 _OBJECTS = re.compile(r"(?:/(?P<way>upload|download))?/storage/v1/b/(?P<bucket>[^/]+)/o(?:/(?P<name>.+))?")
+_BATCH = "/batch/storage/v1"  # https://cloud.google.com/storage/docs/batch; the service only looks at objects with it
 _METHODS = {"GET": "stat", "DELETE": "delete"}
 
 
@@ -18,6 +19,8 @@ def storage_call(request: Request) -> Call:
     """A request of the JSON API."""
     parts = urlsplit(request.path)
     query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+    if parts.path == _BATCH:
+        return Call("stat", request.path)
     found = _OBJECTS.fullmatch(parts.path)
     if found is None:
         return Call("other", request.path)
