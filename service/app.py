@@ -71,15 +71,15 @@ def create_app(settings: Settings, segmenter: Segmenter, worker: Worker | None) 
     return app
 
 
-def from_environment() -> Flask:
-    """Build the deployed app and begin to load its model.
+def from_environment(load: Load | None = None) -> Flask:
+    """Build the deployed app and begin to load its model, the one of the settings or that of `load`.
 
     A load that fails, or an engine that breaks later, ends the process with FAILED_START, so that it is replaced.
     """
     settings = Settings.or_exit()
     closing = ExitStack()
     atexit.register(closing.close)
-    parts = assemble(settings, closing)
+    parts = assemble(settings, closing, load)
     _on_sigterm(partial(parts.model.drain, STOP_S - _WRITE_S))
     parts.model.start()
     return create_app(settings, parts.segmenter, parts.worker)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from service.__main__ import PROCESS
 from service.settings import Settings
 from tools.bench.cell import ROOT
 from tools.process import free_port, stop
@@ -52,7 +53,10 @@ class Server:
 def started(
     command: Sequence[str], environment: Mapping[str, str], log_file: Path, timeout_s: float = 900
 ) -> Iterator[Server]:
-    """Run `python COMMAND` with PORT set until the block ends; RuntimeError if it is not ready in time."""
+    """Run `python COMMAND` as the service runs, with PORT set, until the block ends.
+
+    RuntimeError if it is not ready in time.
+    """
     port = free_port()
     clean = {name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields}
     with log_file.open("wb") as log:
@@ -60,7 +64,7 @@ def started(
         process = subprocess.Popen(
             [sys.executable, *command],
             cwd=ROOT,
-            env=clean | {"PORT": str(port)} | dict(environment),
+            env=clean | PROCESS | {"PORT": str(port), "LOG_LEVEL": "ERROR"} | dict(environment),
             stdout=log,
             stderr=subprocess.STDOUT,
         )

@@ -9,14 +9,10 @@ side of its square (1008).
 
 from __future__ import annotations
 
-import atexit
-import logging.config
 import os
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 
 import numpy as np
 from flask import Flask
@@ -25,13 +21,7 @@ from numpy.typing import NDArray
 from service import app as service_app
 from service.core.results import ModelInfo
 from service.engine.base import Grounding, Query
-from service.engine.batcher import BatchPolicy, ModelThread
 from service.engine.pixels import resize_to_square
-from service.engine.segmenter import Segmenter
-from service.gcp import publisher, storage
-from service.settings import Settings
-from service.web import logs
-from service.worker import Worker
 from tools.bench import engines
 from tools.bench.inputs import object_logits
 
@@ -77,18 +67,10 @@ class StagedEngine:
 
 
 def create_app() -> Flask:
-    """The service's own app, wired as its factory does it, and one route more."""
-    settings = Settings.or_exit()
-    logging.config.dictConfig(logs.config("ERROR"))
+    """The service's own app with this engine, and one route more."""
     env = os.environ
     clock = engines.Clocked(StagedEngine(int(env["BENCH_BATCH_MS"]) / 1000, int(env.get("BENCH_SIDE", _SIDE))))
-    thread = ModelThread(lambda report: _load(clock), BatchPolicy(settings.queue_size))
-    closing = ExitStack()
-    atexit.register(closing.close)
-    closing.callback(thread.close)
-    segmenter = engines.segmenter(thread)
-    thread.start()
-    app = service_app.create_app(settings, segmenter, _worker(settings, segmenter))
+    app = service_app.from_environment(lambda report: _load(clock))
     app.add_url_rule("/bench/clock", view_func=lambda: asdict(clock.read()), endpoint="clock")
     return app
 
@@ -96,10 +78,3 @@ def create_app() -> Flask:
 def _load(clock: engines.Clocked) -> engines.Clocked:
     time.sleep(float(os.environ.get("BENCH_LOAD_S", "0")))
     return clock
-
-
-def _worker(settings: Settings, segmenter: Segmenter) -> Worker | None:
-    if not settings.input_buckets:
-        return None
-    store, topics = storage.connect(settings.web_threads), publisher.connect()
-    return Worker(settings, store, topics, segmenter, lambda: datetime.now(UTC))
