@@ -79,6 +79,7 @@ def upload_many(deploy: Any, draw: Callable[..., bytes], count: int) -> dict[str
 def test_sigterm_ends_or_hands_back_what_is_under_way(
     deploy: Any, draw: Callable[..., bytes], batch_ms: str, ends: bool
 ) -> None:
+    """What the model has begun ends, if it can; the rest goes back at once."""
     if not ends:
         deploy.bench.skip_official("pushes fewer at a time, so that not all are under way at once")
     deploy.start(STAGED, BENCH_BATCH_MS=batch_ms)
@@ -89,7 +90,9 @@ def test_sigterm_ends_or_hands_back_what_is_under_way(
     assert all_read.wait(60)
     deploy.service.terminate()
     assert deploy.service.wait() == 0
-    assert deploy.outputs() == (results if ends else set())
+    done = deploy.outputs()
+    assert bool(done) is ends
+    assert done <= results
 
     deploy.start(STAGED, BENCH_BATCH_MS="1")
     deploy.settle(results)
@@ -99,4 +102,4 @@ def test_sigterm_ends_or_hands_back_what_is_under_way(
         return
     pushed = deploy.bench.cloud.statistics()[deploy.bench.cloud.settings.uploads_subscription]
     assert pushed.dead == 0
-    assert (pushed.nacked == 0) is ends
+    assert pushed.nacked >= len(results - done)
