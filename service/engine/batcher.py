@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
@@ -204,6 +205,7 @@ class ModelThread:
 
     def _load_model(self) -> Engine[Any, Any]:
         engine = self._load(self._enter)
+        gc.freeze()  # a model is a million objects that stay: no collection shall look at them again
         self._engine = engine
         self._enter("ready")
         log.info("model ready", extra={"phases_ms": self._state.phases_ms})
