@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import requests
 
 from tools.bench.server import STAGED
 from tools.localcloud.faults import ANSWERED, ARRIVES, Cut
@@ -88,6 +89,7 @@ def test_sigterm_ends_or_hands_back_what_is_under_way(
     uploads = upload_many(deploy, draw, IMAGES)
     results = {f"{name}.json" for name in uploads}
     assert all_read.wait(60)
+    deploy.eventually(lambda: requests.get(f"{deploy.service.url}/bench/clock", timeout=30).json()["busy_s"] > 0, 60)
     deploy.service.terminate()
     assert deploy.service.wait() == 0
     done = deploy.outputs()
