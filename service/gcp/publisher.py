@@ -15,8 +15,8 @@ from service.core.budget import unlimited
 from service.errors import CloudUnavailable, DeadlineExceeded
 
 _DEADLINE_S = 60.0
-# A closed channel is a ValueError.
-_TROUBLE = (GoogleAPIError, GoogleAuthError, ValueError, RuntimeError)
+# A closed channel is a ValueError; a batch that is not answered in time is a TimeoutError.
+_TROUBLE = (GoogleAPIError, GoogleAuthError, TimeoutError, ValueError, RuntimeError)
 
 
 class Publisher:
