@@ -29,7 +29,6 @@ from flask import Flask
 from service.core.budget import Budget
 from service.engine.base import Engine
 from service.engine.batcher import BatchPolicy, Load, ModelThread
-from service.engine.collection import no_collection
 from service.engine.images import ImageLimits
 from service.engine.segmenter import Segmenter
 from service.errors import ServiceError
@@ -139,7 +138,7 @@ def _load(settings: Settings, report: Callable[[str], None]) -> Engine[Any, Any]
     source = Source(settings.sam3_model, settings.sam3_revision, token)
     # Before the thread, so that no two threads import packages that import each other.
     fetch = _fetch(settings) if source.model.startswith("gs://") else None
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="fetch") as beside, no_collection():
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="fetch") as beside:
         checkpoint = beside.submit(resolve, source, fetch, LAYOUTS[settings.sam3_engine])
         from service.engine.loading import EngineConfig, load_engine
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import re
 import signal
 import sys
 import threading
@@ -24,6 +23,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from service.__main__ import PROCESS
 from service.app import Parts, assemble
+from service.arguments import subscription_name
 from service.core.envelopes import Message
 from service.engine.segmenter import Segmenter
 from service.errors import CloudUnavailable, ServiceError
@@ -38,7 +38,6 @@ log = logging.getLogger(__name__)
 
 # Cloud Run sends SIGKILL 10 s after SIGTERM.
 GRACE_S = 8.0
-_SUBSCRIPTION = re.compile(r"projects/[^/]+/subscriptions/[^/]+")
 # What reading, writing and announcing may take beside the work itself.
 _BESIDE_WORK_S = 60
 
@@ -58,13 +57,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help=f"time that running work has after SIGTERM; the rest goes back to Pub/Sub ({GRACE_S:g})",
     )
-
-
-def subscription_name(text: str) -> str:
-    """A full subscription name, or argparse's error."""
-    if not _SUBSCRIPTION.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not allowed; allowed: projects/PROJECT/subscriptions/NAME")
-    return text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
+from service.core.events import Rules
+from service.core.naming import BUCKET_NAME
 from service.core.prompts import Limits, parse_defaults
 
 # gunicorn's Arbiter.WORKER_BOOT_ERROR: the one status of a worker that ends the whole server instead of a restart.
@@ -21,7 +23,7 @@ STOP_S = 9
 _MIB = 1024 * 1024
 _SHOWN = 200  # characters of a long value in a message
 _ALIASES = {"HF_TOKEN": ("HUGGINGFACE_HUB_TOKEN",)}
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
+_BUCKET = re.compile(BUCKET_NAME)
 
 TopicName = Annotated[str, Field(pattern=r"^projects/[^/]+/topics/[^/]+$")]
 _TOPIC = "projects/PROJECT/topics/TOPIC"
@@ -181,6 +183,11 @@ class Settings(BaseModel):
             write_buckets=self.write_buckets or outputs,
         )
 
+    @property
+    def rules(self) -> Rules:
+        """Where inputs come from and outputs go."""
+        return Rules(self.input_buckets, self.input_prefix, self.output_bucket or "", self.output_prefix)
+
     @field_validator("input_buckets", "read_buckets", "write_buckets", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
@@ -203,9 +210,8 @@ class Settings(BaseModel):
     def _default_prompts_can_be_read(self) -> Settings:
         if self.default_prompts is None:
             return self
-        limits = Limits(self.max_prompts, self.max_prompt_chars, self.max_boxes)
         try:
-            parse_defaults(self.default_prompts, limits)
+            parse_defaults(self.default_prompts, self.limits)
         except ValueError as error:
             value = self.default_prompts
             shown = repr(value if len(value) <= _SHOWN else f"{value[:_SHOWN]}…")

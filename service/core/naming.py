@@ -16,7 +16,8 @@ MAX_NAME_BYTES = 1024  # https://cloud.google.com/storage/docs/objects#naming
 _OUTPUT_SUFFIX, _ERROR_SUFFIX = ".json", ".error.json"
 RENDITION_SUFFIXES = {"overlay": ".overlay.webp", "mask_png": ".masks.png"}
 """What may lie beside a result, by the option that asks for it."""
-_GS_URI = re.compile(r"gs://([a-z0-9][a-z0-9._-]{1,220}[a-z0-9])/(.+)", re.DOTALL)
+BUCKET_NAME = r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]"  # https://cloud.google.com/storage/docs/buckets#naming
+_GS_URI = re.compile(rf"gs://({BUCKET_NAME})/(.+)", re.DOTALL)
 _PINNED = re.compile(r"(.+)#([0-9]+)", re.DOTALL)
 _MAX_GENERATION = 2**63 - 1
 _KEY_DIGITS = 12

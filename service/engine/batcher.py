@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import threading
 import time
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from service.core.results import ModelInfo
 from service.engine.base import Engine
+from service.engine.collection import no_collection
 from service.engine.forwards import Forwards
 from service.engine.heap import find_trim
 from service.engine.pace import Pace
@@ -204,8 +204,8 @@ class ModelThread:
             self._end(None)
 
     def _load_model(self) -> Engine[Any, Any]:
-        engine = self._load(self._enter)
-        gc.freeze()  # a model is a million objects that stay: no collection shall look at them again
+        with no_collection():
+            engine = self._load(self._enter)
         self._engine = engine
         self._enter("ready")
         log.info("model ready", extra={"phases_ms": self._state.phases_ms})

@@ -13,6 +13,9 @@ def find_trim() -> Callable[[], None]:
     each of them, every page would be faulted in and zeroed again, a third of a forward's time on a CPU.
     """
     malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # malloc_trim(3)
-    if malloc_trim is None:
-        return lambda: None
-    return lambda: malloc_trim(0) and None
+
+    def trim() -> None:
+        if malloc_trim is not None:
+            malloc_trim(0)
+
+    return trim

@@ -28,7 +28,6 @@ class MaskHead:
         self._decoder = decoder.to(memory_format=torch.channels_last)
         self._stages: list[tuple[Any, Any, Tensor]] = []
 
-    @torch.inference_mode()
     def skips(self, levels: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """What the image adds in each stage, coarse to fine, for its maps (B, C, h, w), finest first."""
         finer = reversed(levels[:-1])

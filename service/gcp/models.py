@@ -21,6 +21,7 @@ from google.cloud.storage import transfer_manager
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 
+from service.core.naming import BUCKET_NAME
 from service.errors import ModelUnavailable
 from service.gcp.storage import open_client
 
@@ -30,7 +31,7 @@ TIMEOUT_S = (10.0, 60.0)  # connect, read
 RETRY = DEFAULT_RETRY.with_timeout(120.0)
 _FIELDS = "items(name,generation,size,crc32c),nextPageToken"
 _FILE = re.compile(r"[^/]+\.(json|safetensors)|merges\.txt")
-_URI = re.compile(r"gs://([a-z0-9][a-z0-9._-]{1,220}[a-z0-9])(?:/(.*))?")
+_URI = re.compile(rf"gs://({BUCKET_NAME})(?:/(.*))?")
 _FILES_AT_ONCE, _RANGES_AT_ONCE = 3, 8
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _TROUBLE = (api.GoogleAPIError, GoogleAuthError, requests.RequestException, InvalidResponse, OSError)

@@ -86,26 +86,19 @@ class ObjectStore:
         self, bucket: str, prefix: str, *, start: str, limit: int, end: str | None = None
     ) -> list[ObjectInfo]:
         """Describe the first `limit` live objects under `prefix` from the name `start` on, up to before `end`."""
-        with _translated(f"list gs://{bucket}/{prefix}", missing_bucket=True):
-            blobs = self._client.list_blobs(
-                bucket,
-                prefix=prefix,
-                start_offset=start or None,
-                end_offset=end,
-                max_results=limit,
-                fields=_FIELDS,
-                **self._patience(),
-            )
-            return [_info(blob) for blob in blobs]
+        return [*self.scan(bucket, prefix, start_offset=start or None, end_offset=end, max_results=limit)]
 
     def list(self, bucket: str, prefix: str) -> list[ObjectInfo]:
         """Describe every live object whose name begins with `prefix`."""
         return [*self.scan(bucket, prefix)]
 
-    def scan(self, bucket: str, prefix: str) -> Iterator[ObjectInfo]:
-        """As `list`, in the order of the names' UTF-8, a page of a thousand at a time as they are asked for."""
+    def scan(self, bucket: str, prefix: str, **bounds: Any) -> Iterator[ObjectInfo]:
+        """As `list`, in the order of the names' UTF-8, a page of a thousand at a time as they are asked for.
+
+        `bounds`: as `Client.list_blobs` takes them.
+        """
         with _translated(f"list gs://{bucket}/{prefix}", missing_bucket=True):
-            blobs = self._client.list_blobs(bucket, prefix=prefix, fields=_FIELDS, **self._patience())
+            blobs = self._client.list_blobs(bucket, prefix=prefix, fields=_FIELDS, **bounds, **self._patience())
             for blob in blobs:
                 yield _info(blob)
 

@@ -50,6 +50,8 @@ class DirectJobs:
             try:
                 return self._attempt(request, output)
             except (InputGone, StaleInput) as fault:
+                if request.only_repeats_upload:
+                    return Outcome("stale", _uri(request))
                 return self._fail(request, _not_there(request), fault)
             except Elsewhere as elsewhere:
                 output = elsewhere.output
@@ -58,19 +60,15 @@ class DirectJobs:
         raise CloudUnavailable(f"{_uri(request)} or its outputs kept changing")
 
     def _attempt(self, request: JobRequest, output: Output | None) -> Outcome:
-        if output is None and request.prompt_set is not None:
+        if request.prompt_set is None:
+            return self._with_found_prompts(request, output and look_at(self._store, output))
+        if output is None:
             return self._under_its_key(request, request.prompt_set)
-        place = output and look_at(self._store, output)
-        if request.prompt_set is None or place is None:
-            return self._with_found_prompts(request, place)
-        return self._with_own_prompts(request, request.prompt_set, place)
+        return self._with_own_prompts(request, request.prompt_set, look_at(self._store, output))
 
     def _with_found_prompts(self, request: JobRequest, place: Place | None) -> Outcome:
         around = look(self._store, self._rules, request.bucket, request.name)
-        live = around.inputs.get(request.name)
-        if request.only_repeats_upload and _is_newer(request, live):
-            return Outcome("stale", _uri(request))
-        image = _wanted(request, live)
+        image = _wanted(request, around.inputs.get(request.name))
         if request.only_repeats_upload and JOB_ID in image.metadata:
             return Outcome("ignored", _uri(request), "written by this service")
         if place is None and self._is_stranger(request.bucket):
@@ -114,10 +112,6 @@ class DirectJobs:
         record = None if request.prompt_set is None else RequestRecord(request.prompt_set, None)
         job = Job(request.bucket, image, None, None, output=request.output, caller=_caller(request))
         return self._jobs.fail(job, fault, record).outcome
-
-
-def _is_newer(request: JobRequest, live: ObjectInfo | None) -> bool:
-    return live is None or request.generation != live.generation
 
 
 def _wanted(request: JobRequest, live: ObjectInfo | None) -> ObjectInfo:

@@ -16,7 +16,6 @@ from service.core.events import (
     ImageArrived,
     JobRequest,
     Notification,
-    Rules,
     SidecarArrived,
     classify,
     read_message,
@@ -56,9 +55,7 @@ class Worker:
         folder_page_size: int = PAGE_SIZE,
     ) -> None:
         """`budget` is that of `store` and `publisher`, when they have one."""
-        self._rules = Rules(
-            settings.input_buckets, settings.input_prefix, settings.output_bucket or "", settings.output_prefix
-        )
+        self._rules = settings.rules
         self._limits = settings.limits
         self._dead_letters = DeadLetters(publisher, settings.dead_letter_topic)
         self._store = store

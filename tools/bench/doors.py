@@ -92,23 +92,18 @@ def _direct_busy(running: Server, image: Path, seconds: float) -> tuple[float, C
 
 def _events_busy(running: Server, cloud: LocalCloud, jpeg: bytes, images: int) -> float:
     """Sidecars first, and their events done: then every image is one event that the engine works for."""
-    bucket = cloud.storage.bucket(cloud.settings.input_buckets[0])
     names = [f"{number:04}" for number in range(images)]
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda n: _upload(bucket, f"{n}.prompts.json", b'["cat"]', "application/json"), names))
+        list(pool.map(lambda n: cloud.upload(f"{n}.prompts.json", b'["cat"]', "application/json"), names))
         cloud.push_to(f"{running.url}/events")
         cloud.wait_until_quiet(120, received=images)
         cloud.push_to("")
-        list(pool.map(lambda n: _upload(bucket, f"{n}.jpg", jpeg, "image/jpeg"), names))
+        list(pool.map(lambda n: cloud.upload(f"{n}.jpg", jpeg, "image/jpeg"), names))
     already = running.get_json("/bench/clock")["prompts"]
     cloud.push_to(f"{running.url}/events")
     clocks = _watch(running, lambda clock: clock["prompts"] >= already + images)
     cloud.wait_until_quiet(120, received=2 * images)
     return busy_share(clocks)
-
-
-def _upload(bucket: Any, name: str, data: bytes, content_type: str) -> None:
-    bucket.blob(name).upload_from_string(data, content_type=content_type)
 
 
 def _watch(running: Server, done: Callable[[Clock], bool]) -> list[Clock]:

@@ -72,16 +72,12 @@ def _upload_all(running: Server, cloud: LocalCloud, names: list[str]) -> float:
     prompts, image = json.dumps([f"prompt {number}" for number in range(_BATCH)]).encode(), encoded(photo((90, 120)))
     cloud.push_to(f"{running.url}/events")
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda name: _upload(cloud, f"{name}.prompts.json", prompts, "application/json"), names))
+        list(pool.map(lambda name: cloud.upload(f"{name}.prompts.json", prompts, "application/json"), names))
         cloud.wait_until_quiet(300, received=len(names))
         start = time.perf_counter()
-        list(pool.map(lambda name: _upload(cloud, name, image, "image/jpeg"), names))
+        list(pool.map(lambda name: cloud.upload(name, image, "image/jpeg"), names))
         cloud.wait_until_quiet(600, received=2 * len(names))
     return time.perf_counter() - start
-
-
-def _upload(cloud: LocalCloud, name: str, data: bytes, content_type: str) -> None:
-    cloud.storage.bucket(cloud.settings.input_buckets[0]).blob(name).upload_from_string(data, content_type=content_type)
 
 
 def _duplicates(running: Server, cloud: LocalCloud, name: str, count: int) -> list[float]:

@@ -106,6 +106,11 @@ class LocalCloud:
         """Where the certificates of the OIDC tokens on push requests are."""
         return f"{self.admin_url}{CERTS_PATH}"
 
+    def upload(self, name: str, data: bytes | str, content_type: str) -> None:
+        """Put an object into the first input bucket."""
+        blob = self.storage.bucket(self.settings.input_buckets[0]).blob(name)
+        blob.upload_from_string(data, content_type=content_type)
+
     def push_to(self, url: str, service_account: str = "", audience: str = "") -> None:
         """Let the uploads and jobs subscriptions push to `url`, with an OIDC token of `service_account` if given.
 

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from service.arguments import subscription_name, topic_name
 from tools.redrive.choice import age_or_time
-from tools.redrive.names import subscription_name, topic_name
 
 
 def register(subparsers: Any) -> None:

@@ -65,9 +65,8 @@ def _burst(plan: Plan, folder: Path, load_s: float) -> tuple[dict[str, Any], lis
 
 
 def _upload(cloud: LocalCloud, name: str, image: bytes) -> None:
-    bucket = cloud.storage.bucket(cloud.settings.input_buckets[0])
-    bucket.blob(f"{name}.prompts.json").upload_from_string(json.dumps(["cat"]), content_type="application/json")
-    bucket.blob(f"{name}.png").upload_from_string(image, content_type="image/png")
+    cloud.upload(f"{name}.prompts.json", json.dumps(["cat"]), "application/json")
+    cloud.upload(f"{name}.png", image, "image/png")
 
 
 def _faults(cloud: LocalCloud, names: list[str]) -> list[str]:

@@ -113,11 +113,11 @@ class Traffic:
         data = self._images[(planned.number + version) % len(self._images)]
         if planned.kind == "broken":
             data = f"no image, version {version}".encode()
-        self._bucket.blob(planned.name).upload_from_string(data, content_type="image/png")
+        self._cloud.upload(planned.name, data, "image/png")
 
     def _prompts(self, planned: Planned, version: int) -> None:
         document = json.dumps({"prompts": planned.labels(version)})
-        self._bucket.blob(planned.prompts_name).upload_from_string(document, content_type="application/json")
+        self._cloud.upload(planned.prompts_name, document, "application/json")
 
     def _job(self, planned: Planned) -> None:
         uri = gs_uri(self._bucket.name, planned.name)

@@ -17,7 +17,7 @@ from typing import Any
 from google.auth.exceptions import GoogleAuthError
 
 from service.core.events import Rules
-from service.core.naming import expand_prefix, gs_uri, is_folder_prompts
+from service.core.naming import BUCKET_NAME, expand_prefix, gs_uri, is_folder_prompts
 from service.core.sources import folder_prompts_names
 from service.errors import CloudUnavailable
 from service.gcp import storage
@@ -28,7 +28,7 @@ from tools.status.walk import Around, walk
 
 LOOK_AGAIN_S = 5.0
 _UNFINISHED = ("missing", "outdated")
-_URI = re.compile(r"gs://([a-z0-9][a-z0-9._-]{1,220}[a-z0-9])(?:/(.*))?", re.DOTALL)
+_URI = re.compile(rf"gs://({BUCKET_NAME})(?:/(.*))?", re.DOTALL)
 
 
 class Usage(Exception):
@@ -95,9 +95,7 @@ def find_place(uri: str, output: str | None, environment: Mapping[str, str]) -> 
     settings = Settings.from_environment(given)
     if bucket not in settings.input_buckets:
         raise Usage(f"{bucket!r} is not allowed; allowed: one of INPUT_BUCKETS ({', '.join(settings.input_buckets)})")
-    assert settings.output_bucket is not None
-    rules = Rules(settings.input_buckets, settings.input_prefix, settings.output_bucket, settings.output_prefix)
-    return Place(bucket, prefix, rules, settings.default_prompts is not None)
+    return Place(bucket, prefix, settings.rules, settings.default_prompts is not None)
 
 
 def look(store: ObjectStore, place: Place) -> Iterator[tuple[Around, Verdict]]:

@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from service.core.events import OBJECT_FINALIZE, ImageArrived, Notification, Rules, SidecarArrived, classify
+from service.core.events import ImageArrived, Rules, SidecarArrived, classify_object
 from service.core.naming import error_name, expand_prefix, output_name, sidecar_base, sidecar_names
 from service.errors import NameTooLong
 from service.gcp.storage import ObjectInfo
@@ -63,7 +63,7 @@ class _Window:
         return complete
 
     def add_input(self, info: ObjectInfo) -> None:
-        arrived = classify(_arrived(self._bucket, info), self._rules)
+        arrived = classify_object(self._bucket, info.name, info.generation, info.content_type, self._rules)
         if isinstance(arrived, SidecarArrived):
             self._sidecars.append(info)
             for around in self.images:
@@ -88,7 +88,3 @@ class _Window:
         except NameTooLong:
             return None
         return output, error_name(output)
-
-
-def _arrived(bucket: str, info: ObjectInfo) -> Notification:
-    return Notification(OBJECT_FINALIZE, bucket, info.name, info.generation, info.content_type, "", None)
