@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import logging
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from tools.train_tiny.demo_scene import SIZE_WH, parse_size, write_demo_scene
-from tools.train_tiny.sprites import SHEET, make_sheet
-from tools.train_tiny.training import Place, Recipe, Trainer
+from tools.train_tiny.replicas import run_replicas
+from tools.train_tiny.sprites import Sheet, make_sheet
+from tools.train_tiny.training import Place, Recipe, train_replica
 
 
 def main() -> None:
@@ -20,15 +21,17 @@ def main() -> None:
     train = commands.add_parser("train", help="train from scratch, or resume; the model ends in OUT/model")
     train.add_argument("--out", type=Path, required=True)
     train.add_argument("--device", default="cpu")
-    train.add_argument("--threads", type=int, default=0, help="torch threads (default: torch's own choice)")
+    train.add_argument("--processes", type=int, default=1, choices=range(1, Recipe.shards + 1), help="replicas (1)")
+    train.add_argument("--threads", type=int, default=1, help="torch threads of each replica (1)")
     train.add_argument("--workers", type=int, default=0, help="processes that draw batches ahead")
     train.add_argument("--steps", type=int, default=Recipe.steps)
     train.add_argument("--pretraining-steps", type=int, default=Recipe.pretraining_steps)
     train.add_argument("--seed", type=int, default=Recipe.seed)
     train.set_defaults(run=_train)
-    sprites = commands.add_parser("sprites", help="draw the sprite sheet anew from a colour font")
-    sprites.add_argument("--font", type=Path, required=True)
-    sprites.set_defaults(run=lambda arguments: make_sheet(arguments.font, SHEET))
+    sprites = commands.add_parser("sprites", help="draw a sprite sheet anew from a colour font or a folder of SVG")
+    sprites.add_argument("--sheet", type=Sheet, choices=list(Sheet), required=True)
+    sprites.add_argument("--source", type=Path, required=True, metavar="FONT_OR_FOLDER")
+    sprites.set_defaults(run=lambda arguments: make_sheet(arguments.source, arguments.sheet.path))
     scene = commands.add_parser("scene", help="draw a demo scene and its truth")
     scene.add_argument("--seed", type=int, required=True)
     scene.add_argument("--size", type=parse_size, default=SIZE_WH, metavar="WIDTHxHEIGHT")
@@ -39,13 +42,12 @@ def main() -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    arguments.out.mkdir(parents=True, exist_ok=True)
     recipe = Recipe(seed=arguments.seed, steps=arguments.steps, pretraining_steps=arguments.pretraining_steps)
-    folder = Trainer(recipe, Place(arguments.out, torch.device(arguments.device), arguments.workers)).run()
-    print(f"the model is in {folder}")
+    device = torch.device(arguments.device)
+    place = Place(arguments.out, device, arguments.workers, processes=arguments.processes, threads=arguments.threads)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    run_replicas(partial(train_replica, recipe, place), arguments.processes, arguments.out)
+    print(f"the model is in {arguments.out / 'model'}")
 
 
 if __name__ == "__main__":

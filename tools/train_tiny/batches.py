@@ -6,6 +6,7 @@ resolution.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
@@ -18,16 +19,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tools.train_tiny.architecture import MASK_CELLS_PER_TOKEN, Size
-from tools.train_tiny.drawing import REFERENCE_PX
+from tools.train_tiny.backgrounds import REFERENCE_PX
 from tools.train_tiny.prompts import Prompt, PromptMix, sample_prompts
 from tools.train_tiny.scenes import MAX_OBJECTS, Scene, SceneObject, draw_scene
 from tools.train_tiny.tokenizer import MAX_TOKENS
 from tools.train_tiny.vocabulary import TOKEN_CLASSES, token_classes
 
-MAX_EXEMPLARS = 2
+MAX_EXEMPLARS = 3
 PADDING_LABEL = -10
 """The label of a padded exemplar box (transformers, Sam3Model.forward)."""
-_LARGER_SCENES = 0.25
+_OTHER_SIZES = 0.45
+_LONGEST_SHAPE = 3
+"""Sides of up to 3 : 1."""
 _BOX_UNIT = 4
 """Token box offsets are in quarters of the image, so that they are of order 1."""
 
@@ -63,7 +66,7 @@ class VisionBatch(OnDevice):
 class Batch(OnDevice):
     """B images with P prompts each; N = B x P rows, prompt p of image b in row b x P + p.
 
-    exemplar_boxes: (N, 2, 4) cxcywh, exemplar_labels: (N, 2), 1 or padding. target_boxes: (N, T, 4), of which the first
+    exemplar_boxes: (N, 3, 4) cxcywh, exemplar_labels: (N, 3), 1, 0 (negative) or padding. target_boxes: (N, T, 4), of which the first
     target_count (N,) count; target_objects: (N, T) says which of object_masks (B, T, m, m) each is. relevance:
     (N, m, m), where any target is. mask_rows: the rows whose masks are trained.
     """
@@ -101,12 +104,12 @@ def to_pixels(image: NDArray[np.uint8], side: int) -> Tensor:
 
 
 def draw_training_scene(rng: np.random.Generator) -> Scene:
-    """A scene at the model's own size, or, for a quarter of them, a larger one of another shape."""
-    if rng.random() >= _LARGER_SCENES:
+    """A scene at the model's own size, or, for nearly half of them, a larger or longer one."""
+    if rng.random() >= _OTHER_SIZES:
         return draw_scene(rng)
-    short = int(rng.integers(REFERENCE_PX, 2 * REFERENCE_PX))
-    long = int(short * rng.uniform(1, 1.6))
-    return draw_scene(rng, (short, long) if rng.random() < 0.6 else (long, short))
+    side = rng.uniform(REFERENCE_PX, 1.5 * REFERENCE_PX)
+    stretch = math.exp(rng.uniform(-0.5, 0.5) * math.log(_LONGEST_SHAPE))
+    return draw_scene(rng, (round(side / stretch), round(side * stretch)))
 
 
 def unit_box(item: SceneObject) -> NDArray[np.float32]:
@@ -182,10 +185,11 @@ def _exemplars(rng: np.random.Generator, prompt: Prompt, scene: Scene) -> tuple[
     """A prompt's exemplar boxes as a person would draw them: nearly right."""
     boxes = np.zeros((MAX_EXEMPLARS, 4), np.float32)
     labels = np.full(MAX_EXEMPLARS, PADDING_LABEL, np.int64)
-    for slot, index in enumerate(prompt.exemplars):
+    marked = [*((index, 1) for index in prompt.exemplars), *((index, 0) for index in prompt.excluded)]
+    for slot, (index, label) in enumerate(marked):
         x0, y0, x1, y1 = unit_box(scene.objects[index]) + rng.normal(0, 0.008, 4)
         boxes[slot] = ((x0 + x1) / 2, (y0 + y1) / 2, max(0.02, x1 - x0), max(0.02, y1 - y0))
-        labels[slot] = 1
+        labels[slot] = label
     return boxes, labels
 
 

@@ -1,7 +1,4 @@
-"""Pixels of a scene: backgrounds with gradients, strokes and noise, and sprites placed by an affine map.
-
-Canvases are float32 HxWx3 RGB in 0..255; positions are pixels, x to the right and y down.
-"""
+"""Sprites placed in a scene by an affine map; positions are pixels, x to the right and y down."""
 
 import math
 from dataclasses import dataclass
@@ -10,50 +7,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tools.train_tiny.backgrounds import scale_of
 from tools.train_tiny.sprites import Sprite
-
-Canvas = NDArray[np.float32]
-REFERENCE_PX = 168
-"""Side of the scene in which sizes are stated; larger scenes scale with their shorter side."""
-
-
-def scale_of(size_hw: tuple[int, int]) -> float:
-    """How many pixels of a scene make one pixel of the reference scene."""
-    return min(size_hw) / REFERENCE_PX
-
-
-def _gradient(rng: np.random.Generator, size_hw: tuple[int, int]) -> Canvas:
-    """A few random colours on a coarse grid, blended smoothly."""
-    cells = int(rng.integers(2, 7))
-    contrast = rng.uniform(5, 45)
-    colours = rng.uniform(40, 220, 3) + rng.normal(0, contrast, (cells, cells, 3)) * rng.uniform(0.3, 1, 3)
-    return np.asarray(cv2.resize(colours.astype(np.float32), size_hw[::-1], interpolation=cv2.INTER_CUBIC), np.float32)
-
-
-def _add_strokes(rng: np.random.Generator, canvas: Canvas) -> None:
-    """Clutter that is nothing in the vocabulary: thin polylines."""
-    height, width = canvas.shape[:2]
-    for _ in range(int(rng.integers(2, 9))):
-        points = (rng.uniform(-0.1, 1.1, (int(rng.integers(2, 5)), 2)) * (width, height)).astype(np.int32)
-        closed = bool(rng.random() < 0.2)
-        colour = tuple(float(value) for value in rng.uniform(30, 230, 3))
-        thickness = max(1, round(rng.uniform(0.6, 2) * scale_of((height, width))))
-        cv2.polylines(canvas, [points], closed, colour, thickness, cv2.LINE_AA)
-
-
-def _add_noise(rng: np.random.Generator, canvas: Canvas) -> None:
-    """Grain of one reference pixel, so that it survives the resize to the model's input as camera noise would not."""
-    noise = rng.standard_normal((REFERENCE_PX, REFERENCE_PX, 3), dtype=np.float32) * np.float32(rng.uniform(1, 12))
-    canvas += cv2.resize(noise, canvas.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-
-
-def background(rng: np.random.Generator, size_hw: tuple[int, int]) -> Canvas:
-    """A background without any object: a gradient, strokes in half of the scenes, noise."""
-    canvas = _gradient(rng, size_hw)
-    if rng.random() < 0.5:
-        _add_strokes(rng, canvas)
-    _add_noise(rng, canvas)
-    return canvas
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,10 @@
 A sprite is a list of square float32 RGBA images in [0, 1] with premultiplied alpha, largest first, halving in size.
 """
 
-from functools import cache
+import io
+from collections.abc import Callable
+from enum import StrEnum
+from functools import cache, partial
 from pathlib import Path
 
 import cv2
@@ -13,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from tools.train_tiny.vocabulary import EMOJI, SHAPES, Concept
 
-SHEET = Path(__file__).parent / "data" / "emoji.png"
+_DATA = Path(__file__).parent / "data"
 CELL_PX = 128
 SHEET_COLUMNS = 8
 SMALLEST_LEVEL_PX = 32
@@ -21,6 +24,18 @@ SMALLEST_LEVEL_PX = 32
 _FONT_SIZE = 109
 
 Sprite = list[NDArray[np.float32]]
+
+
+class Sheet(StrEnum):
+    """Which family of drawings an emoji is from."""
+
+    NOTO = "noto"
+    TWEMOJI = "twemoji"
+
+    @property
+    def path(self) -> Path:
+        """The committed sheet: every emoji of the vocabulary, in its order."""
+        return _DATA / f"emoji-{self.value}.png"
 
 
 def _outline(angles_deg: list[float], radii: list[float]) -> NDArray[np.float64]:
@@ -76,34 +91,56 @@ def _emoji_sprite(sheet: NDArray[np.uint8], index: int) -> Sprite:
 
 
 @cache
-def _all_sprites() -> dict[str, Sprite]:
-    sheet = np.array(Image.open(SHEET).convert("RGBA"))
-    emoji = {entry.text: _emoji_sprite(sheet, index) for index, entry in enumerate(EMOJI)}
-    return emoji | {shape: _shape_sprite(shape) for shape in SHAPES}
+def _emoji_sprites(sheet: Sheet) -> dict[str, Sprite]:
+    pixels = np.array(Image.open(sheet.path).convert("RGBA"))
+    return {entry.text: _emoji_sprite(pixels, index) for index, entry in enumerate(EMOJI)}
 
 
-def sprite_of(concept: Concept) -> Sprite:
-    """The sprite of a concept; a shape's is white, ready to be multiplied with its colour."""
-    return _all_sprites()[concept.emoji.text if concept.emoji else str(concept.shape)]
+@cache
+def _shape_sprites() -> dict[str, Sprite]:
+    return {shape: _shape_sprite(shape) for shape in SHAPES}
 
 
-def _render_emoji(font: ImageFont.FreeTypeFont, text: str) -> Image.Image:
-    """One emoji, cropped to its ink and centred on a transparent square cell."""
-    canvas = Image.new("RGBA", (160, 160))
-    ImageDraw.Draw(canvas).text((12, 12), text, font=font, embedded_color=True)
-    ink = canvas.crop(canvas.getbbox())
+def sprite_of(concept: Concept, sheet: Sheet = Sheet.NOTO) -> Sprite:
+    """The sprite of a concept; a shape's is white, ready to be multiplied with its colour, and on no sheet."""
+    return _emoji_sprites(sheet)[concept.emoji.text] if concept.emoji else _shape_sprites()[str(concept.shape)]
+
+
+def _cell(drawn: Image.Image) -> Image.Image:
+    """A drawing, cropped to its ink and centred on a transparent square cell."""
+    ink = drawn.crop(drawn.getbbox())
     side = max(ink.size)
     square = Image.new("RGBA", (side, side))
     square.paste(ink, ((side - ink.width) // 2, (side - ink.height) // 2))
     return square.resize((CELL_PX, CELL_PX), Image.Resampling.LANCZOS)
 
 
-def make_sheet(font_path: Path, sheet_path: Path) -> None:
-    """Draw every emoji of the vocabulary with a colour font and save them as one RGBA sheet, in vocabulary order."""
-    font = ImageFont.truetype(str(font_path), _FONT_SIZE)
+def _from_font(font: ImageFont.FreeTypeFont, text: str) -> Image.Image:
+    canvas = Image.new("RGBA", (160, 160))
+    ImageDraw.Draw(canvas).text((12, 12), text, font=font, embedded_color=True)
+    return canvas
+
+
+def _from_svg(folder: Path, text: str) -> Image.Image:
+    from cairosvg import svg2png  # type: ignore[import-not-found]  # only whoever draws a sheet anew needs it
+
+    name = "-".join(f"{ord(character):x}" for character in text)
+    return Image.open(io.BytesIO(svg2png(url=str(folder / f"{name}.svg"), output_width=4 * CELL_PX))).convert("RGBA")
+
+
+def make_sheet(source: Path, sheet_path: Path) -> None:
+    """Draw every emoji of the vocabulary and save them as one RGBA sheet, in vocabulary order.
+
+    `source` is a colour font with 109-pixel bitmaps, or a folder of SVG files named by code point.
+    """
+    draw: Callable[[str], Image.Image] = (
+        partial(_from_svg, source)
+        if source.is_dir()
+        else partial(_from_font, ImageFont.truetype(str(source), _FONT_SIZE))
+    )
     rows = -(-len(EMOJI) // SHEET_COLUMNS)
     sheet = Image.new("RGBA", (SHEET_COLUMNS * CELL_PX, rows * CELL_PX))
     for index, emoji in enumerate(EMOJI):
         row, column = divmod(index, SHEET_COLUMNS)
-        sheet.paste(_render_emoji(font, emoji.text), (column * CELL_PX, row * CELL_PX))
+        sheet.paste(_cell(draw(emoji.text)), (column * CELL_PX, row * CELL_PX))
     sheet.save(sheet_path, optimize=True)

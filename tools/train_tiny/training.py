@@ -1,7 +1,7 @@
 """The two phases of training: the vision tower alone on dense targets, then the whole model on prompts.
 
-Schedules count steps and step i draws its data from the address (stream, seed, i), so a run can be stopped and resumed
-without changing what it sees.
+Schedules count steps, a step is made of shards, and shard k of step i draws its data from the address (stream, seed,
+i x shards + k): a run can be stopped and resumed, or spread over processes, without changing what it sees.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+import cv2
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -26,6 +27,7 @@ from tools.train_tiny.export import export
 from tools.train_tiny.forward import forward, vision_features
 from tools.train_tiny.losses import Losses, all_losses, dense_losses
 from tools.train_tiny.prompts import PromptMix
+from tools.train_tiny.replicas import add_gradients, shards_of
 from tools.train_tiny.streams import Stream, generator
 from tools.train_tiny.tokenizer import build_tokenizer
 
@@ -39,15 +41,16 @@ class Recipe:
     """Everything that decides the result of a run, beside the code and the kind of machine."""
 
     seed: int = 0
-    pretraining_steps: int = 1300
-    pretraining_images: int = 32
-    steps: int = 4000
+    pretraining_steps: int = 1000
+    pretraining_images: int = 16
+    steps: int = 7000
+    cooling_steps: int = 2500
+    frozen_steps: int = 500
+    shards: int = 2
     learning_rate: float = 1e-3
     vision_rate: float = 0.4
-    frozen_share: float = 0.45
-    hold_share: float = 0.3
-    weight_decay: float = 0.02
-    ema_decay: float = 0.998
+    weight_decay: float = 0.03
+    ema_decay: float = 0.999
     clip_norm: float = 2.0
     bfloat16: bool = True
     size: Size = field(default_factory=Size)
@@ -57,12 +60,15 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a run happens: its folder, device, and processes that draw batches ahead of it (0: none)."""
+    """Where a run happens: its folder and device, processes that draw batches ahead (0: none), and its replicas."""
 
     folder: Path
     device: torch.device
     workers: int = 0
     checkpoint_every: int = 400
+    rank: int = 0
+    processes: int = 1
+    threads: int = 1
 
     @property
     def checkpoint(self) -> Path:
@@ -70,24 +76,29 @@ class Place:
         return self.folder / "train.pt"
 
 
-class _Steps(Dataset[Drawn], Generic[Drawn]):
-    """The batches of steps `first` up to `last`, drawn on demand."""
+class _Shards(Dataset[Drawn], Generic[Drawn]):
+    """The batches of these addresses, drawn on demand."""
 
-    def __init__(self, draw: Any, first: int, last: int) -> None:
-        self._draw, self._first, self._last = draw, first, last
+    def __init__(self, draw: Any, addresses: Sequence[int]) -> None:
+        self._draw, self._addresses = draw, addresses
 
     def __len__(self) -> int:
-        return self._last - self._first
+        return len(self._addresses)
 
     def __getitem__(self, index: int) -> Drawn:
-        return self._draw(self._first + index)  # type: ignore[no-any-return]
+        return self._draw(self._addresses[index])  # type: ignore[no-any-return]
 
 
-def _batches(draw: Any, first: int, last: int, place: Place) -> Iterator[Any]:
+def _steps(draw: Any, steps: range, shards: int, place: Place) -> Iterator[list[Any]]:
+    """For each step the batches of the shards that are this process's."""
+    own = shards_of(place.rank, place.processes, shards)
+    addresses = [step * shards + shard for step in steps for shard in own]
     ahead = 4 if place.workers else None
-    loader = DataLoader(_Steps(draw, first, last), batch_size=None, num_workers=place.workers, prefetch_factor=ahead)
-    for batch in loader:
-        yield batch.to(place.device)
+    loader = iter(
+        DataLoader(_Shards(draw, addresses), batch_size=None, num_workers=place.workers, prefetch_factor=ahead)
+    )
+    for _ in steps:
+        yield [next(loader).to(place.device) for _ in own]
 
 
 class Trainer:
@@ -96,7 +107,7 @@ class Trainer:
     def __init__(self, recipe: Recipe, place: Place) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.place = recipe, place
-        self.tokenizer = build_tokenizer(place.folder / "tokenizer")
+        self.tokenizer = build_tokenizer(place.folder / f"tokenizer{place.rank or ''}")
         self.model: Any = build_model(len(self.tokenizer), recipe.size).to(place.device).train()
         use_float32_attention(self.model)
         self.heads = AuxiliaryHeads(recipe.size.width).to(place.device)
@@ -129,7 +140,7 @@ class Trainer:
     def _rate(self, is_vision: bool) -> float:
         return self.recipe.vision_rate if is_vision else 1.0
 
-    def _vision_parameters(self) -> Iterable[nn.Parameter]:
+    def _vision_parameters(self) -> list[nn.Parameter]:
         vision = self.model.vision_encoder
         return [*vision.backbone.parameters(), *vision.neck.fpn_layers[2].parameters()]
 
@@ -146,17 +157,18 @@ class Trainer:
             parameters, lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=recipe.weight_decay
         )
         meter = Meter("pretraining", recipe.pretraining_steps)
-        for step, batch in enumerate(_batches(self._draw_vision, 0, recipe.pretraining_steps, self.place)):
+        steps = range(recipe.pretraining_steps)
+        for step, batches in enumerate(_steps(self._draw_vision, steps, recipe.shards, self.place)):
             warm_up = min(1.0, (step + 1) / 50)
             rate = 1.5 * recipe.learning_rate * warm_up * (0.1 + 0.9 * _cosine(step / recipe.pretraining_steps))
-            losses = self._vision_losses(batch)
-            self._descend(optimizer, parameters, losses, [rate] * len(optimizer.param_groups))
+            losses = self._gradients(parameters, batches, self._vision_losses)
+            self._descend(optimizer, parameters, [rate] * len(optimizer.param_groups))
             meter.add(step + 1, losses)
         sample = vision_batch(generator(Stream.PRETRAINING, recipe.seed, 10**9), 16, recipe.size).to(self.place.device)
         log.info("pyramid scales %s", [round(scale, 2) for scale in normalise_pyramid(self.model, sample.pixel_values)])
 
-    def _draw_vision(self, step: int) -> VisionBatch:
-        rng = generator(Stream.PRETRAINING, self.recipe.seed, step)
+    def _draw_vision(self, address: int) -> VisionBatch:
+        rng = generator(Stream.PRETRAINING, self.recipe.seed, address)
         return vision_batch(rng, self.recipe.pretraining_images, self.recipe.size)
 
     def _vision_losses(self, batch: VisionBatch) -> Losses:
@@ -169,42 +181,55 @@ class Trainer:
     def _train(self) -> None:
         recipe = self.recipe
         parameters = [*self.model.parameters(), *self.heads.parameters()]
+        frozen = {id(parameter) for parameter in self._vision_parameters()}
+        rest = [parameter for parameter in parameters if id(parameter) not in frozen]
         meter = Meter("training", recipe.steps)
-        for batch in _batches(self._draw_training, self.step, recipe.steps, self.place):
+        for batches in _steps(self._draw_training, range(self.step, recipe.steps), recipe.shards, self.place):
+            trained = parameters if self._trains_vision() else rest
+            losses = self._gradients(trained, batches, self._training_losses)
             rate = self._learning_rate()
-            losses = self._training_losses(batch)
-            rates = [rate * group["rate"] for group in self.optimizer.param_groups]
-            self._descend(self.optimizer, parameters, losses, rates)
+            self._descend(self.optimizer, trained, [rate * group["rate"] for group in self.optimizer.param_groups])
             self.step += 1
             self._update_average()
             meter.add(self.step, losses)
             if self.step % self.place.checkpoint_every == 0 or self.step == recipe.steps:
                 self._save()
 
-    def _draw_training(self, step: int) -> Batch:
+    def _draw_training(self, address: int) -> Batch:
         recipe = self.recipe
-        rng = generator(Stream.TRAINING, recipe.seed, step)
+        rng = generator(Stream.TRAINING, recipe.seed, address)
         return training_batch(rng, self.tokenizer, recipe.plan, recipe.size, recipe.mix)
 
+    def _trains_vision(self) -> bool:
+        return self.step >= self.recipe.frozen_steps
+
     def _training_losses(self, batch: Batch) -> Losses:
-        train_vision = self.step >= self.recipe.frozen_share * self.recipe.steps
         with self._autocast():
-            output = forward(self.model, batch, self.recipe.plan.mask_images, train_vision=train_vision)
+            output = forward(self.model, batch, self.recipe.plan.mask_images, train_vision=self._trains_vision())
         return all_losses(output, batch, self.heads)
 
     def _learning_rate(self) -> float:
         """Warm up, hold, then fall along a cosine to 2 %."""
-        recipe, progress = self.recipe, self.step / self.recipe.steps
-        falling = max(0.0, (progress - recipe.hold_share) / (1 - recipe.hold_share))
-        return recipe.learning_rate * min(1.0, (self.step + 1) / 150) * (0.02 + 0.98 * _cosine(falling))
+        recipe = self.recipe
+        cooled = max(0.0, 1 - (recipe.steps - self.step) / recipe.cooling_steps)
+        return recipe.learning_rate * min(1.0, (self.step + 1) / 150) * (0.02 + 0.98 * _cosine(cooled))
 
-    def _descend(
-        self, optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], losses: Losses, rates: list[float]
-    ) -> None:
+    def _gradients(
+        self, parameters: list[nn.Parameter], batches: Sequence[Drawn], losses_of: Callable[[Drawn], Losses]
+    ) -> Losses:
+        """Gradients of the mean over all shards; returns the losses of this process's last one."""
+        for parameter in [*self.model.parameters(), *self.heads.parameters()]:
+            parameter.grad = None
+        losses: Losses = {}
+        for batch in batches:
+            losses = losses_of(batch)
+            (torch.stack(list(losses.values())).sum() / self.recipe.shards).backward()
+        add_gradients(parameters)
+        return losses
+
+    def _descend(self, optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], rates: list[float]) -> None:
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
-        optimizer.zero_grad(set_to_none=True)
-        torch.stack(list(losses.values())).sum().backward()
         norm = nn.utils.clip_grad_norm_(parameters, self.recipe.clip_norm)
         if torch.isfinite(norm):
             optimizer.step()
@@ -219,7 +244,9 @@ class Trainer:
     # Checkpoints
 
     def _save(self) -> None:
-        """Replace the checkpoint in one step, so that an interrupted save leaves the one before."""
+        """Replace the checkpoint in one step, so that an interrupted save leaves the one before; the first process's."""
+        if self.place.rank:
+            return
         state = {
             "model": self.model.state_dict(),
             "heads": self.heads.state_dict(),
@@ -241,6 +268,14 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.average, self.step = state["average"], state["step"]
         log.info("resuming at step %d", self.step)
+
+
+def train_replica(recipe: Recipe, place: Place, rank: int) -> None:
+    """The whole run, as one of `place.processes` processes; the first of them logs, and saves."""
+    logging.basicConfig(level=logging.WARNING if rank else logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(place.threads)
+    cv2.setNumThreads(place.threads)
+    Trainer(recipe, replace(place, rank=rank)).run()
 
 
 class Meter:

@@ -1,0 +1,58 @@
+"""Shards of a step on several processes: each adds up the gradients of its own, and their sum is the step's.
+
+Every process holds the whole model and takes the same steps, so nothing but gradients is ever exchanged. On a CPU one
+thread a process is far faster than several threads in one: these layers are too small to be split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed
+import torch.multiprocessing
+from torch import nn
+
+Job = Callable[[int], Any]
+
+
+def run_replicas(job: Job, processes: int, folder: Path) -> None:
+    """Call `job(rank)` in as many processes, joined in one group; in this one where it is just one."""
+    if processes == 1:
+        job(0)
+        return
+    meeting = folder / "replicas"
+    meeting.unlink(missing_ok=True)
+    torch.multiprocessing.spawn(_replica, (job, processes, f"file://{meeting.absolute()}"), nprocs=processes)
+
+
+def _replica(rank: int, job: Job, processes: int, meeting: str) -> None:
+    torch.distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=processes)
+    try:
+        job(rank)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def shards_of(rank: int, processes: int, shards: int) -> range:
+    """The shards of each step that a process draws and computes."""
+    return range(rank, shards, processes)
+
+
+def add_gradients(parameters: Sequence[nn.Parameter]) -> None:
+    """Replace the gradients by their sum over all processes; does nothing where there is one process.
+
+    A parameter that no loss of this process reached counts as zero: another process may have reached it.
+    """
+    if not torch.distributed.is_initialized():
+        return
+    whole = torch.cat([_gradient(parameter).flatten() for parameter in parameters])
+    torch.distributed.all_reduce(whole)
+    for parameter, part in zip(parameters, whole.split([p.numel() for p in parameters]), strict=True):
+        parameter.grad = part.view_as(parameter)
+
+
+def _gradient(parameter: nn.Parameter) -> torch.Tensor:
+    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
