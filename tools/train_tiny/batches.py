@@ -66,9 +66,9 @@ class VisionBatch(OnDevice):
 class Batch(OnDevice):
     """B images with P prompts each; N = B x P rows, prompt p of image b in row b x P + p.
 
-    exemplar_boxes: (N, 3, 4) cxcywh, exemplar_labels: (N, 3), 1, 0 (negative) or padding. target_boxes: (N, T, 4), of which the first
-    target_count (N,) count; target_objects: (N, T) says which of object_masks (B, T, m, m) each is. relevance:
-    (N, m, m), where any target is. mask_rows: the rows whose masks are trained.
+    exemplar_boxes: (N, 3, 4) cxcywh, exemplar_labels: (N, 3), 1, 0 (negative) or padding. target_boxes: (N, T, 4), of
+    which the first target_count (N,) count; target_objects: (N, T) says which of object_masks (B, T, m, m) each is.
+    relevance: (N, m, m), where any target is. mask_rows: the rows whose masks are trained.
     """
 
     pixel_values: Tensor

@@ -17,8 +17,8 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 class Prompt:
     """A prompt, the indices of the objects that it names, and the objects whose boxes go with it.
 
-    `phrase` is the text without article and plural, empty where there is none; `exemplars` are positive boxes, `excluded`
-    negative ones: objects of their concepts are not among the matches.
+    `phrase` is the text without article and plural, empty where there is none; `exemplars` are positive boxes,
+    `excluded` negative ones: objects of their concepts are not among the matches.
     """
 
     text: str
@@ -33,12 +33,14 @@ class Prompt:
 class PromptMix:
     """Shares of a prompt sample; `unknown_words` are the words that the model is asked for and never shown.
 
-    `visual`: boxes without a phrase. `excluding`: a phrase and the negative box of one of the looks that it names.
-    `pointed`: of the phrases with something to find, those that come with a positive box.
+    `visual`: boxes without a phrase; `negatives`: of these, those with a negative box, too. `excluding`: a phrase and
+    the negative box of one of the looks that it names. `pointed`: of the phrases with something to find, those that
+    come with a positive box.
     """
 
     visual: float = 0.13
     excluding: float = 0.08
+    negatives: float = 0.3
     pointed: float = 0.05
     unknown: float = 0.07
     present: float = 0.65
@@ -54,13 +56,13 @@ def _alike(index: int, objects: Sequence[SceneObject]) -> tuple[int, ...]:
     return tuple(other for other, item in enumerate(objects) if item.concept == objects[index].concept)
 
 
-def _visual_prompt(rng: np.random.Generator, objects: Sequence[SceneObject]) -> Prompt:
+def _visual_prompt(rng: np.random.Generator, objects: Sequence[SceneObject], negatives: float) -> Prompt:
     """One object's box, sometimes a second one's, stands for all of its concept; often a negative box is on another."""
     first = int(rng.integers(len(objects)))
     alike = _alike(first, objects)
     second = (pick(rng, alike),) if len(alike) > 1 and rng.random() < 0.3 else ()
     others = tuple(index for index in range(len(objects)) if index not in alike)
-    excluded = (pick(rng, others),) if others and rng.random() < 0.3 else ()
+    excluded = (pick(rng, others),) if others and rng.random() < negatives else ()
     return Prompt(VISUAL_TEXT, PromptKind.VISUAL, alike, tuple({first: None, **dict.fromkeys(second)}), excluded)
 
 
@@ -150,7 +152,7 @@ def sample_prompt(
     """One prompt about the scene's objects, drawn from the mix; its matches are complete."""
     boxes = rng.random()
     if objects and boxes < mix.visual:
-        return _visual_prompt(rng, objects)
+        return _visual_prompt(rng, objects, mix.negatives)
     if boxes < mix.visual + mix.excluding and (excluding := _excluding_prompt(rng, objects)):
         return excluding
     draw = rng.random()

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 import torch.distributed
-import torch.multiprocessing
 from torch import nn
+from torch.multiprocessing.spawn import spawn
 
 Job = Callable[[int], Any]
 
@@ -25,7 +25,7 @@ def run_replicas(job: Job, processes: int, folder: Path) -> None:
         return
     meeting = folder / "replicas"
     meeting.unlink(missing_ok=True)
-    torch.multiprocessing.spawn(_replica, (job, processes, f"file://{meeting.absolute()}"), nprocs=processes)
+    spawn(_replica, (job, processes, f"file://{meeting.absolute()}"), nprocs=processes)
 
 
 def _replica(rank: int, job: Job, processes: int, meeting: str) -> None:

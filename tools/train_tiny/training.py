@@ -244,7 +244,7 @@ class Trainer:
     # Checkpoints
 
     def _save(self) -> None:
-        """Replace the checkpoint in one step, so that an interrupted save leaves the one before; the first process's."""
+        """Replace the checkpoint in one step, so that an interrupted save leaves the one before."""
         if self.place.rank:
             return
         state = {
