@@ -20,6 +20,7 @@ def main() -> None:
     commands = parser.add_subparsers(required=True)
     train = commands.add_parser("train", help="train from scratch, or resume; the model ends in OUT/model")
     train.add_argument("--out", type=Path, required=True)
+    train.add_argument("--start", type=Path, help="folder of the checkpoint to go on from (default: from scratch)")
     train.add_argument("--device", default="cpu")
     train.add_argument("--processes", type=int, default=1, choices=range(1, Recipe.shards + 1), help="replicas (1)")
     train.add_argument("--threads", type=int, default=1, help="torch threads of each replica (1)")
@@ -43,8 +44,14 @@ def main() -> None:
 
 def _train(arguments: argparse.Namespace) -> None:
     recipe = Recipe(seed=arguments.seed, steps=arguments.steps, pretraining_steps=arguments.pretraining_steps)
-    device = torch.device(arguments.device)
-    place = Place(arguments.out, device, arguments.workers, processes=arguments.processes, threads=arguments.threads)
+    place = Place(
+        arguments.out,
+        torch.device(arguments.device),
+        arguments.workers,
+        processes=arguments.processes,
+        threads=arguments.threads,
+        start=arguments.start,
+    )
     arguments.out.mkdir(parents=True, exist_ok=True)
     run_replicas(partial(train_replica, recipe, place), arguments.processes, arguments.out)
     print(f"the model is in {arguments.out / 'model'}")

@@ -44,11 +44,20 @@ def _outline(angles_deg: list[float], radii: list[float]) -> NDArray[np.float64]
     return np.asarray(np.stack([np.sin(angles), -np.cos(angles)], 1) * np.array(radii)[:, None], np.float64)
 
 
+def _heart() -> NDArray[np.float64]:
+    """The well-known curve x = 16 sin³t, y = 13 cos t - 5 cos 2t - 2 cos 3t - cos 4t, scaled to the square."""
+    t = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+    y = 13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)
+    return np.stack([np.sin(t) ** 3, -(y + 2.5) / 14.6], 1)
+
+
 _STAR = _outline([36.0 * corner for corner in range(10)], [1.0, 0.45] * 5)
 _POLYGONS: dict[str, list[NDArray[np.float64]]] = {
     "square": [np.array([(-0.86, -0.86), (0.86, -0.86), (0.86, 0.86), (-0.86, 0.86)])],
     "triangle": [np.array([(0, -1), (-0.92, 0.82), (0.92, 0.82)])],
     "star": [_STAR],
+    "heart": [_heart()],
+    "diamond": [np.array([(0, -1), (0.76, 0), (0, 1), (-0.76, 0)])],
     "cross": [
         np.array([(-0.34, -1), (0.34, -1), (0.34, 1), (-0.34, 1)]),
         np.array([(-1, -0.34), (1, -0.34), (1, 0.34), (-1, 0.34)]),

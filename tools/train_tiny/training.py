@@ -28,6 +28,7 @@ from tools.train_tiny.forward import forward, vision_features
 from tools.train_tiny.losses import Losses, all_losses, dense_losses
 from tools.train_tiny.prompts import PromptMix
 from tools.train_tiny.replicas import add_gradients, shards_of
+from tools.train_tiny.start import start_from
 from tools.train_tiny.streams import Stream, generator
 from tools.train_tiny.tokenizer import build_tokenizer
 
@@ -38,21 +39,25 @@ Drawn = TypeVar("Drawn", Batch, VisionBatch)
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides the result of a run, beside the code and the kind of machine."""
+    """Everything that decides the result of a run, beside the code and the kind of machine.
+
+    A run that starts from earlier weights is not pre-trained; `start_sha256` says from which.
+    """
 
     seed: int = 0
     pretraining_steps: int = 1000
     pretraining_images: int = 16
     steps: int = 7000
     cooling_steps: int = 2500
-    frozen_steps: int = 500
+    frozen_steps: int = 0
     shards: int = 2
-    learning_rate: float = 1e-3
+    learning_rate: float = 8e-4
     vision_rate: float = 0.4
     weight_decay: float = 0.03
     ema_decay: float = 0.999
     clip_norm: float = 2.0
     bfloat16: bool = True
+    start_sha256: str = "5774839ef99914d2b01cad8e88c58540ef76da41b92714619c785e6b5737d727"
     size: Size = field(default_factory=Size)
     plan: BatchPlan = field(default_factory=BatchPlan)
     mix: PromptMix = field(default_factory=PromptMix)
@@ -60,15 +65,19 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a run happens: its folder and device, processes that draw batches ahead (0: none), and its replicas."""
+    """Where a run happens: its folder and device, processes that draw batches ahead (0: none), its replicas.
+
+    `start` is the folder of the checkpoint that it goes on from, None for a run from scratch.
+    """
 
     folder: Path
     device: torch.device
     workers: int = 0
-    checkpoint_every: int = 400
+    checkpoint_every: int = 250
     rank: int = 0
     processes: int = 1
     threads: int = 1
+    start: Path | None = None
 
     @property
     def checkpoint(self) -> Path:
@@ -120,7 +129,7 @@ class Trainer:
         if self.place.checkpoint.exists():
             self._resume()
         else:
-            self._pretrain()
+            self._begin()
             self.average = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
             self._save()
         self._train()
@@ -146,6 +155,12 @@ class Trainer:
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.place.device.type, torch.bfloat16, enabled=self.recipe.bfloat16)
+
+    def _begin(self) -> None:
+        if self.place.start:
+            start_from(self.model, self.tokenizer, self.place.start, self.recipe.start_sha256)
+        else:
+            self._pretrain()
 
     # Phase 1
 

@@ -19,7 +19,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "black": (20, 20, 20),
 }
 COLOUR_NAMES = tuple(COLOURS)
-SHAPES = ("circle", "square", "triangle", "star", "ring", "cross")
+SHAPES = ("circle", "square", "triangle", "star", "ring", "cross", "heart", "diamond")
 
 
 class PromptKind(StrEnum):
@@ -91,8 +91,8 @@ UNKNOWN_TRAINING = _words(
     "mushroom egg bread soup dragon sword snowman moon planet hexagon arrow spiral oval"
 )
 UNKNOWN_HELD_OUT = _words(
-    "helicopter laptop heart giraffe shark table woman face water mountain ship knife door sand sign bag bed post "
-    "pen ladder piano tomato rice robot shield ghost sun diamond umbrella bicyclist scissors kettle pumpkin"
+    "helicopter laptop giraffe shark table woman face water mountain ship knife door sand sign bag bed post "
+    "pen ladder piano tomato rice robot shield ghost sun umbrella bicyclist scissors kettle pumpkin"
 )
 
 _IRREGULAR_PLURALS = {
@@ -146,12 +146,9 @@ EMOJI_CONCEPTS = tuple(Concept(emoji=emoji) for emoji in EMOJI)
 HELD_OUT_COMBINATIONS = tuple(
     concept
     for concept in SHAPE_CONCEPTS
-    if concept.name
-    in (
-        "red cross", "green star", "blue triangle", "yellow ring", "purple square", "orange circle", "white star",
-        "black ring",
-    )
-)  # fmt: skip
+    if (concept.shape == "heart" and concept.colour in ("green", "purple", "orange", "black"))
+    or (concept.shape == "diamond" and concept.colour in ("red", "blue", "yellow", "white"))
+)
 """Training neither draws these nor asks for them; their colours and shapes it knows from other pairs."""
 TRAINED_COMBINATIONS = tuple(concept for concept in SHAPE_CONCEPTS if concept not in HELD_OUT_COMBINATIONS)
 
