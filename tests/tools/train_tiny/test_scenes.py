@@ -7,21 +7,34 @@ from hypothesis import strategies as st
 
 from tools.train_tiny.prompts import VISUAL_TEXT, Prompt, PromptMix, matching, sample_prompts
 from tools.train_tiny.scenes import MAX_OBJECTS, Scene, draw_scene
-from tools.train_tiny.sprites import sprite_of
+from tools.train_tiny.sprites import Sheet, sprite_of
 from tools.train_tiny.streams import Stream, generator
-from tools.train_tiny.vocabulary import EMOJI_CONCEPTS, SHAPE_CONCEPTS, UNKNOWN_HELD_OUT, Concept, PromptKind, plural
+from tools.train_tiny.vocabulary import (
+    COLOUR_NAMES,
+    EMOJI_CONCEPTS,
+    HELD_OUT_COMBINATIONS,
+    SHAPE_CONCEPTS,
+    SHAPES,
+    TRAINED_COMBINATIONS,
+    UNKNOWN_HELD_OUT,
+    Concept,
+    PromptKind,
+    plural,
+)
+from tools.train_tiny.worlds import TRAINED, UNSEEN_COMBINATIONS, UNSEEN_DRAWINGS, World
 
 seeds = st.integers(0, 10**6)
-sizes = st.sampled_from([(168, 168), (200, 300), (320, 240)])
+sizes = st.sampled_from([(168, 168), (200, 600), (320, 240), (630, 210)])
 
 
 def drawn(seed: int, size_hw: tuple[int, int] = (168, 168)) -> Scene:
     return draw_scene(generator(Stream.TRAINING, seed, 0), size_hw)
 
 
+@pytest.mark.parametrize("sheet", Sheet)
 @pytest.mark.parametrize("concept", [*EMOJI_CONCEPTS, *SHAPE_CONCEPTS[::8]], ids=lambda c: c.name)
-def test_sprites_are_premultiplied_and_fill_their_square(concept: Concept) -> None:
-    for level in sprite_of(concept):
+def test_sprites_are_premultiplied_and_fill_their_square(concept: Concept, sheet: Sheet) -> None:
+    for level in sprite_of(concept, sheet):
         assert level.dtype == np.float32
         assert level.min() >= 0
         assert (level[..., :3] <= level[..., 3:] + 1e-6).all()
@@ -73,16 +86,27 @@ def check(prompt: Prompt, scene: Scene) -> None:
     match prompt.kind:
         case PromptKind.VISUAL:
             assert prompt.text == VISUAL_TEXT
+            assert not set(prompt.excluded) & set(prompt.matches)
             concept = scene.objects[prompt.exemplars[0]].concept
             assert prompt.matches == tuple(i for i, o in enumerate(scene.objects) if o.concept == concept)
             assert set(prompt.exemplars) <= set(prompt.matches)
+        case PromptKind.EXCLUDING:
+            (phrase,) = undecorated(prompt.text, ALL_PHRASES)
+            (index,) = prompt.excluded
+            named = [i for i, o in enumerate(scene.objects) if phrase in o.concept.names]
+            unwanted = scene.objects[index].concept
+            assert index in named
+            assert prompt.matches == tuple(i for i in named if scene.objects[i].concept != unwanted)
+            assert prompt.matches, "a case that leaves nothing would teach to answer nothing"
         case PromptKind.UNKNOWN:
-            assert prompt.matches == prompt.exemplars == ()
+            assert prompt.matches == prompt.exemplars == prompt.excluded == ()
             assert prompt.text not in ALL_PHRASES
         case _:
             (phrase,) = undecorated(prompt.text, ALL_PHRASES)
             assert prompt.matches == tuple(i for i, o in enumerate(scene.objects) if phrase in o.concept.names)
-            assert prompt.exemplars == ()
+            assert set(prompt.exemplars) <= set(prompt.matches)
+            assert prompt.excluded == ()
+            assert prompt.phrase == phrase
 
 
 @given(seed=seeds)
@@ -107,3 +131,58 @@ def test_held_out_words_come_from_their_own_list() -> None:
     mix = PromptMix(visual=0, unknown=1, unknown_words=UNKNOWN_HELD_OUT)
     words = {prompt.text.split()[-1] for prompt in sample_prompts(rng, [], 200, mix)}
     assert words & set(UNKNOWN_HELD_OUT)
+
+
+def test_held_out_combinations_are_made_of_trained_colours_and_shapes() -> None:
+    assert len(HELD_OUT_COMBINATIONS) >= 8
+    assert {c.colour for c in HELD_OUT_COMBINATIONS} <= {c.colour for c in TRAINED_COMBINATIONS} == set(COLOUR_NAMES)
+    assert {c.shape for c in HELD_OUT_COMBINATIONS} <= {c.shape for c in TRAINED_COMBINATIONS} == set(SHAPES)
+    assert not set(HELD_OUT_COMBINATIONS) & set(TRAINED_COMBINATIONS)
+
+
+def test_training_neither_draws_nor_asks_for_held_out_combinations() -> None:
+    held_out = {concept.name for concept in HELD_OUT_COMBINATIONS}
+    drawn, asked = set(), set()
+    for index in range(150):
+        rng = generator(Stream.TRAINING, 1, index)
+        scene = draw_scene(rng)
+        drawn |= {item.concept.name for item in scene.objects}
+        asked |= {prompt.phrase for prompt in sample_prompts(rng, scene.objects, 20, PromptMix())}
+    assert not held_out & (drawn | asked)
+    assert {"red heart", "black diamond", "red circle"} <= drawn
+
+
+def test_held_out_drawings_are_of_known_concepts_and_not_in_training() -> None:
+    assert not set(UNSEEN_DRAWINGS.emoji) & set(TRAINED.emoji)
+    assert {drawing.concept for drawing in UNSEEN_DRAWINGS.emoji} < TRAINED.concepts
+    assert len(UNSEEN_DRAWINGS.emoji) >= 20
+
+
+@pytest.mark.parametrize("world", [UNSEEN_COMBINATIONS, UNSEEN_DRAWINGS], ids=["combinations", "drawings"])
+def test_a_world_draws_nothing_but_its_own(world: World) -> None:
+    objects = [item for i in range(20) for item in draw_scene(generator(Stream.HELD_OUT, 3, i), world=world).objects]
+    assert {item.concept for item in objects} <= world.concepts
+
+
+def test_most_of_every_object_stays_visible() -> None:
+    """An object that others hide almost wholly would be a find that nobody could make."""
+    counts = []
+    for index in range(30):
+        scene = drawn(index)
+        counts.append(len(scene.objects))
+        widths = [(box[2] - box[0]) for box in (item.box_xyxy for item in scene.objects)]
+        assert all(width >= 5 for width in widths)
+    assert min(counts) <= 2
+    assert max(counts) >= 11
+
+
+def test_negative_boxes_are_as_often_drawn_as_asked_for() -> None:
+    kinds = [
+        prompt
+        for index in range(60)
+        for prompt in sample_prompts(
+            generator(Stream.TRAINING, 2, index), drawn(index).objects, 6, PromptMix(visual=0, excluding=1)
+        )
+    ]
+    excluding = [prompt for prompt in kinds if prompt.kind == PromptKind.EXCLUDING]
+    assert len(excluding) > len(kinds) / 2
