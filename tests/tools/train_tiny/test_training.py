@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +21,12 @@ from tools.train_tiny.batches import PADDING_LABEL, Batch, BatchPlan, training_b
 from tools.train_tiny.forward import forward
 from tools.train_tiny.losses import all_losses, giou
 from tools.train_tiny.prompts import PromptMix
+from tools.train_tiny.replicas import run_replicas, shards_of
+from tools.train_tiny.start import start_from
 from tools.train_tiny.streams import Stream, generator
-from tools.train_tiny.tokenizer import build_tokenizer
-from tools.train_tiny.training import Place, Recipe, Trainer
+from tools.train_tiny.tokenizer import build_tokenizer, learn_merges, tokenizer_of
+from tools.train_tiny.training import Place, Recipe, Trainer, train_replica
+from tools.train_tiny.vocabulary import known_words
 
 SMALL = Size(
     image_px=56,
@@ -33,7 +40,16 @@ SMALL = Size(
 )
 PLAN = BatchPlan(images=3, prompts=4, mask_images=2, mask_rows=6)
 MIX = PromptMix(visual=0.4)
-RECIPE = Recipe(pretraining_steps=2, pretraining_images=2, steps=4, size=SMALL, plan=PLAN, mix=MIX)
+RECIPE = Recipe(
+    pretraining_steps=2,
+    pretraining_images=2,
+    steps=4,
+    cooling_steps=2,
+    frozen_steps=1,
+    size=SMALL,
+    plan=PLAN,
+    mix=MIX,
+)
 CPU = torch.device("cpu")
 
 
@@ -56,6 +72,7 @@ def batch(tokenizer: Any) -> Batch:
     drawn = training_batch(generator(Stream.TRAINING, 0, 3), tokenizer, PLAN, SMALL, MIX)
     with_boxes = (drawn.exemplar_labels != PADDING_LABEL).any(1)
     assert with_boxes.any() and not with_boxes.all(), "the batch should hold prompts with and without boxes"
+    assert (drawn.exemplar_labels == 0).any() and (drawn.exemplar_labels == 1).any(), "and boxes of both signs"
     assert len(drawn.mask_rows)
     return drawn
 
@@ -165,3 +182,59 @@ def test_the_exported_folder_is_a_checkpoint_of_the_average(whole_run: tuple[Pat
 def test_the_service_loads_what_was_exported(whole_run: tuple[Path, dict[str, Tensor]], tmp_path: Path) -> None:
     shutil.copytree(whole_run[0] / "model", tmp_path / "model")
     assert load_engine(EngineConfig(Source(str(tmp_path / "model"))))
+
+
+def test_two_processes_do_the_steps_of_one(tmp_path: Path) -> None:
+    """Sums of gradients are rounded in another order, and nothing else differs."""
+    recipe = replace(RECIPE, bfloat16=False)
+    weights = []
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        folder.mkdir()
+        run_replicas(partial(train_replica, recipe, Place(folder, CPU, processes=processes)), processes, folder)
+        weights.append(torch.load(folder / "train.pt", weights_only=True)["model"])
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, rtol=0, atol=2e-5, msg=name)
+
+
+def test_every_shard_of_a_step_is_someones() -> None:
+    assert sorted([*shards_of(0, 2, 3), *shards_of(1, 2, 3)]) == [0, 1, 2] == list(shards_of(0, 1, 3))
+
+
+def test_the_rate_rises_holds_and_falls(tmp_path: Path) -> None:
+    trainer = Trainer(replace(RECIPE, steps=1000, cooling_steps=400), Place(tmp_path, CPU))
+    rates = []
+    for trainer.step in range(1000):
+        rates.append(trainer._learning_rate() / RECIPE.learning_rate)
+    assert rates[0] < 0.01
+    assert set(rates[150:600]) == {1}
+    assert all(later < earlier for earlier, later in pairwise(rates[600:]))
+    assert 0.02 <= rates[-1] < 0.03
+
+
+def test_a_run_goes_on_from_earlier_weights(whole_run: tuple[Path, dict[str, Tensor]], tmp_path: Path) -> None:
+    earlier = whole_run[0] / "model"
+    sha256 = hashlib.sha256((earlier / "model.safetensors").read_bytes()).hexdigest()
+    # A vocabulary in another order: weights must follow the words, not their numbers.
+    merges = learn_merges(["zebra", *reversed(known_words())])
+    tokenizer = tokenizer_of(merges, tmp_path / "tokenizer")
+    torch.manual_seed(1)
+    model: Any = build_model(len(tokenizer), SMALL)
+    before = _embedding(model).clone()
+    start_from(model, tokenizer, earlier, sha256)
+    theirs = Sam3Model.from_pretrained(earlier, local_files_only=True).float()
+    old = build_tokenizer(tmp_path / "old").get_vocab()
+    new = tokenizer.get_vocab()
+    assert torch.equal(_embedding(model)[new["circle</w>"]], _embedding(theirs)[old["circle</w>"]])
+    assert torch.equal(_embedding(model)[new["zebra</w>"]], before[new["zebra</w>"]])
+    assert torch.equal(model.mask_decoder.instance_projection.weight, theirs.mask_decoder.instance_projection.weight)
+
+
+def test_other_weights_than_the_recipes_are_no_start(whole_run: tuple[Path, dict[str, Tensor]], tmp_path: Path) -> None:
+    place = Place(tmp_path, CPU, start=whole_run[0] / "model")
+    with pytest.raises(ValueError, match="the recipe starts from 00ff"):
+        Trainer(replace(RECIPE, start_sha256="00ff"), place).run()
+
+
+def _embedding(model: Any) -> Tensor:
+    return model.text_encoder.text_model.embeddings.token_embedding.weight.detach()  # type: ignore[no-any-return]
