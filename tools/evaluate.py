@@ -25,7 +25,7 @@ from service.engine.loading import EngineConfig, load_engine
 from service.engine.segmenter import Segmenter
 from service.engine.weights import Source
 from tools.train_tiny.contact import contact_sheet
-from tools.train_tiny.evaluation import Exclusions, Found, Plan, Segment, answered, exclusions, stacked
+from tools.train_tiny.evaluation import THRESHOLD, Exclusions, Found, Plan, answered, exclusions, stacked
 from tools.train_tiny.examples import example_tiles
 from tools.train_tiny.figures import Figures
 from tools.train_tiny.report import (
@@ -43,6 +43,9 @@ from tools.train_tiny.worlds import UNSEEN_COMBINATIONS, UNSEEN_DRAWINGS
 
 _NATIVE = "168 × 168"
 _SIZES = {"640 × 480": (480, 640), "300 × 900": (900, 300), "1800 × 600": (600, 1800), "4000 × 3000": (3000, 4000)}
+
+
+_MARKS = "<!-- sam3 evaluate -->", "<!-- end of sam3 evaluate -->"
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class Report:
             "Confusion of names": confusion_table(self.text.confusions),
             "Calibration": calibration_table(self.text.calibration),
         }
-        return "\n\n".join(f"{title}\n\n{table}" for title, table in parts.items())
+        return "\n\n".join(f"**{title}**\n\n{table}" for title, table in parts.items())
 
     def counts(self) -> dict[str, Any]:
         """JSON-ready counts."""
@@ -84,26 +87,39 @@ def register(subparsers: Any) -> None:
     parser.add_argument("--model", default="embedded", help="embedded (default) or a checkpoint folder")
     parser.add_argument("--scenes", type=int, default=400, help="native scenes of 5 prompts each (400)")
     parser.add_argument("--json", type=Path, help="also write the counts there")
+    parser.add_argument("--update", type=Path, help="put the tables into this document, between its two marks")
     parser.add_argument("--contact-sheet", type=Path, help="also draw what was found in some of the scenes there")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the tables of the model card."""
-    with service_segmenter(arguments.model) as segment:
-        report = measure(segment, arguments.scenes)
+    with service_segmenter(arguments.model) as segmenter:
+        report = measure(segmenter, arguments.scenes)
         if arguments.contact_sheet:
-            contact_sheet(example_tiles(segment), 6, arguments.contact_sheet)
+            contact_sheet(example_tiles(partial(segment, segmenter)), 6, arguments.contact_sheet)
     print(report.markdown(), flush=True)
+    if arguments.update:
+        arguments.update.write_text(updated(arguments.update.read_text(), report.markdown()))
     if arguments.json:
         arguments.json.write_text(json.dumps(report.counts(), indent=1) + "\n")
     return 0
 
 
-def measure(segment: Segment, scenes: int) -> Report:
-    """Everything of the report; `scenes` of native size for each of its parts, and fewer large ones."""
-    native = Plan(scenes=scenes)
-    text = tally(answered(segment, native))
+def updated(document: str, tables: str) -> str:
+    """The document with the tables between its marks; ValueError where it lacks these."""
+    before, first, rest = document.partition(_MARKS[0])
+    _, second, after = rest.partition(_MARKS[1])
+    if not (first and second):
+        raise ValueError(f"the document lacks the marks {_MARKS[0]} and {_MARKS[1]}")
+    return f"{before}{first}\n\n{tables}\n\n{second}{after}"
+
+
+def measure(segmenter: Segmenter, scenes: int) -> Report:
+    """Everything of the report; `scenes` of native size for the phrases, half as many for each other part."""
+    plain = partial(segment, segmenter)
+    text = tally(answered(partial(segment, segmenter, lowest=LOWEST_SCORE), Plan(scenes)))
+    native = Plan(max(1, scenes // 2))
     combinations = replace(native, seed=1, world=UNSEEN_COMBINATIONS, asked=HELD_OUT_COMBINATIONS)
     plans = {
         "unseen colour + shape": combinations,
@@ -112,32 +128,36 @@ def measure(segment: Segment, scenes: int) -> Report:
         "exemplar boxes, unseen colour + shape": replace(combinations, seed=4, by_example=True),
         "exemplar boxes, unseen drawings": replace(native, seed=5, world=UNSEEN_DRAWINGS, by_example=True),
     }
-    plans |= {size: Plan(max(1, scenes // 7), size_hw=size_hw, seed=6) for size, size_hw in _SIZES.items()}
-    groups = {_NATIVE: text.whole} | {name: tally(answered(segment, plan)).whole for name, plan in plans.items()}
+    plans |= {size: Plan(max(1, scenes // 10), size_hw=size_hw, seed=6) for size, size_hw in _SIZES.items()}
+    groups = {_NATIVE: text.whole} | {name: tally(answered(plain, plan)).whole for name, plan in plans.items()}
     excluding = {
-        "trained drawings": exclusions(segment, replace(native, seed=7)),
-        "unseen colour + shape": exclusions(segment, replace(native, seed=8, world=UNSEEN_COMBINATIONS)),
+        "trained drawings": exclusions(plain, replace(native, seed=7)),
+        "unseen colour + shape": exclusions(plain, replace(native, seed=8, world=UNSEEN_COMBINATIONS)),
     }
     return Report(text, groups, excluding)
 
 
 @contextmanager
-def service_segmenter(model: str) -> Iterator[Segment]:
-    """A function that segments as the service does: file bytes in, instances out, through the model's thread."""
-    load = partial(load_engine, EngineConfig(Source(model)))
-    thread = ModelThread(load)
+def service_segmenter(model: str) -> Iterator[Segmenter]:
+    """The service's own segmenter, with the model on its thread."""
+    thread = ModelThread(partial(load_engine, EngineConfig(Source(model))))
     thread.start().result()
     try:
-        yield partial(_segment, Segmenter(thread, ImageLimits()))
+        yield Segmenter(thread, ImageLimits())
     finally:
         thread.close()
 
 
-def _segment(segmenter: Segmenter, image: NDArray[np.uint8], prompts: Sequence[Prompt]) -> list[Found]:
-    """Every find from `LOWEST_SCORE` on: what scores higher does not depend on that threshold."""
+def segment(
+    segmenter: Segmenter, image: NDArray[np.uint8], prompts: Sequence[Prompt], lowest: float = THRESHOLD
+) -> list[Found]:
+    """Segment as the service does, file bytes in and instances out; every find that scores above `lowest`.
+
+    What scores higher does not depend on that threshold.
+    """
     file = io.BytesIO()
-    Image.fromarray(image).save(file, "PNG", compress_level=1)
-    answer = segmenter.segment(file.getvalue(), PromptSet(tuple(prompts), Options(threshold=LOWEST_SCORE)))
+    Image.fromarray(image).save(file, "PNG", compress_level=0)
+    answer = segmenter.segment(file.getvalue(), PromptSet(tuple(prompts), Options(threshold=lowest)))
     return [_found(result, (image.shape[0], image.shape[1])) for result in answer.results]
 
 
