@@ -47,14 +47,14 @@ class Recipe:
     seed: int = 0
     pretraining_steps: int = 1000
     pretraining_images: int = 16
-    steps: int = 7000
-    cooling_steps: int = 2500
+    steps: int = 1500
+    cooling_steps: int = 750
     frozen_steps: int = 0
     shards: int = 2
     learning_rate: float = 8e-4
     vision_rate: float = 0.4
     weight_decay: float = 0.03
-    ema_decay: float = 0.999
+    ema_decay: float = 0.996
     clip_norm: float = 2.0
     bfloat16: bool = True
     start_sha256: str = "5774839ef99914d2b01cad8e88c58540ef76da41b92714619c785e6b5737d727"
