@@ -15,14 +15,17 @@ from tools.train_tiny.vocabulary import EMOJI_CONCEPTS, SHAPE_CONCEPTS
 DEMO = Path(__file__).parents[3] / "service" / "models" / "demo"
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' own decode
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning:pycocotools", "ignore:__array__ implementation:DeprecationWarning"
+)
 def test_the_committed_truth_is_that_of_the_committed_picture() -> None:
     """Its masks are disjoint, their boxes are tight, and its names are those of today's vocabulary."""
-    picture = Image.open(DEMO / "scene.png")
+    with Image.open(DEMO / "scene.png") as picture:
+        size_wh = picture.size
     truth = json.loads((DEMO / "scene.truth.json").read_text())
-    assert (truth["image"]["width"], truth["image"]["height"]) == picture.size
+    assert (truth["image"]["width"], truth["image"]["height"]) == size_wh
     names = {concept.name: sorted(concept.names) for concept in (*SHAPE_CONCEPTS, *EMOJI_CONCEPTS)}
-    covered = np.zeros(picture.size[::-1], np.int64)
+    covered = np.zeros(size_wh[::-1], np.int64)
     for item in truth["objects"]:
         mask = pycocotools.mask.decode(item["mask_rle"])
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
