@@ -45,7 +45,7 @@ def _tile(shown: Shown) -> Image.Image:
     figures = shown.pair.figures
     right = figures.matched == figures.found == figures.instances
     prompt = shown.pair.prompt
-    boxes = f" +{len(prompt.exemplars)}" * bool(prompt.exemplars) + f" −{len(prompt.excluded)}" * bool(prompt.excluded)
+    boxes = f" +{len(prompt.exemplars)}" * bool(prompt.exemplars) + f" -{len(prompt.excluded)}" * bool(prompt.excluded)
     label = f"{prompt.text}{boxes}: {figures.matched} of {figures.instances}, {figures.found - figures.matched} wrong"
     ImageDraw.Draw(tile).text((3, TILE_PX + 1), label, fill=_RIGHT if right else _WRONG)
     return tile
