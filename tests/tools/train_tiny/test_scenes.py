@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tools.train_tiny.prompts import VISUAL_TEXT, Prompt, PromptMix, matching, sample_prompts
-from tools.train_tiny.scenes import MAX_OBJECTS, Scene, draw_scene
+from tools.train_tiny.scenes import MAX_OBJECTS, Scene, _Ledger, draw_scene
 from tools.train_tiny.sprites import Sheet, sprite_of
 from tools.train_tiny.streams import Stream, generator
 from tools.train_tiny.vocabulary import (
@@ -164,16 +164,23 @@ def test_a_world_draws_nothing_but_its_own(world: World) -> None:
     assert {item.concept for item in objects} <= world.concepts
 
 
-def test_most_of_every_object_stays_visible() -> None:
-    """An object that others hide almost wholly would be a find that nobody could make."""
-    counts = []
-    for index in range(30):
-        scene = drawn(index)
-        counts.append(len(scene.objects))
-        widths = [(box[2] - box[0]) for box in (item.box_xyxy for item in scene.objects)]
-        assert all(width >= 5 for width in widths)
-    assert min(counts) <= 2
-    assert max(counts) >= 11
+def test_no_object_is_hidden_for_the_most_part() -> None:
+    """A find that nobody could make would teach to guess."""
+    ledger = _Ledger((10, 10))
+    ledger.add(EMOJI_CONCEPTS[0], ledger.owner, np.ones((10, 10), np.bool_))
+    rng = np.random.default_rng(0)
+    a_third, half = ledger.owner[:, :3].ravel(), ledger.owner[:, :5].ravel()
+    assert {ledger.admits(rng, a_third) for _ in range(50)} == {True, False}
+    assert {ledger.admits(rng, half) for _ in range(50)} == {False}
+    ledger.add(EMOJI_CONCEPTS[1], ledger.owner[:, :3], np.ones((10, 3), np.bool_))
+    beside = ledger.owner[:, 3:5].ravel()
+    assert {ledger.admits(rng, beside) for _ in range(50)} == {False}, "what is hidden already counts"
+
+
+def test_scenes_hold_one_to_twelve_objects() -> None:
+    counts = {len(drawn(index).objects) for index in range(60)}
+    assert min(counts) <= 1
+    assert max(counts) == MAX_OBJECTS == 12
 
 
 def test_negative_boxes_are_as_often_drawn_as_asked_for() -> None:
