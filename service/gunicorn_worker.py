@@ -102,6 +102,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
     """gunicorn's worker of threads with an end to its patience; `patience_s` is for a head, and again for a body."""
 
     patience_s = 20.0
+    wsgi: WSGIApplication
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)

@@ -74,7 +74,7 @@ class Segmenter:
         for name, ms in stages.items():
             self._observer.stage(name, began, ms / 1000)
             began += ms / 1000
-        return {**stages}
+        return {str(name): ms for name, ms in stages.items()}
 
     def _refuse_the_hopeless(self, prompts: int, alone_s: float) -> None:
         estimate_s = self._model.estimate_s(prompts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import requests
@@ -33,7 +32,7 @@ class PushTokens:
         self._service_account = service_account
         self._certs_url = certs_url
         self._session = CacheControl(requests.Session())
-        self._ask = partial(Request(self._session), timeout=_TIMEOUT_S)
+        self._ask = _Impatient(self._session)
 
     def check(self, authorization: str | None) -> None:
         """Return when the header `Authorization` may push here; else say why, without a word of the token.
@@ -67,6 +66,11 @@ class PushTokens:
                 "the token is malformed, expired, for another audience than PUSH_AUDIENCE, or not signed by Google"
             ) from None
         return claims
+
+
+class _Impatient(Request):
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        return super().__call__(*arguments, **{"timeout": _TIMEOUT_S, **options})  # type: ignore[no-untyped-call]
 
 
 def _bearer(authorization: str | None) -> str:

@@ -32,7 +32,7 @@ def register(app: Flask, telemetry: Telemetry) -> None:
         g.leaving = ExitStack()
         span = no_span if _door() in _QUIET else telemetry.span
         rule = request.url_rule.rule if request.url_rule else "(no route)"
-        trace = g.leaving.enter_context(span(f"{request.method} {rule}", incoming_trace(request.headers)))
+        trace = g.leaving.enter_context(span(f"{request.method} {rule}", incoming_trace(dict(request.headers))))
         g.leaving.enter_context(entered(Context(trace, {"request_id": _request_id()})))
 
     @app.after_request
