@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # Bytes a second that a body or an answer may not fall short of on average: a poor mobile connection has more.
 SLOWEST = 64 * 1024
-_LINGER_S = 2.0
+_LINGER_S = 1.0
 
 
 class Exchange:
