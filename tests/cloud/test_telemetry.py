@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +15,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from werkzeug.serving import make_server
 
 from service.app import create_app
+from service.core.context import Trace
+from service.core.envelopes import Message
 from service.gcp.push_tokens import PushTokens
+from service.pull import Door
 from service.settings import Settings
 from service.telemetry.listening import listen
 from service.worker import Worker
@@ -113,6 +116,20 @@ def test_pulled_events(
     assert labels_of(line)["message_id"]
     assert labels_of(line)["delivery_attempt"] == "1"
     assert line["ms"] >= line["stages_ms"]["write"]
+
+
+def test_a_pulled_message_brings_its_trace(own_bench: Any, stage: Callable[..., Any]) -> None:
+    spans = []
+
+    def span(name: str, parent: Trace | None) -> Any:
+        spans.append((name, parent))
+        return nullcontext(parent)
+
+    door = Door(stage(own_bench).worker, span)
+    needless = {"eventType": "OBJECT_DELETE", "bucketId": "sam3-input", "objectId": "x.png", "objectGeneration": "1"}
+    for attributes in ({"googclient_traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}, {}):
+        assert door.deliver(Message(b"", needless | attributes))
+    assert spans == [("pull", Trace(TRACE, "00f067aa0ba902b7", True)), ("pull", None)]
 
 
 def test_pushes_with_tokens(own_bench: Any, stage: Callable[..., Any], eventually: Callable[..., None]) -> None:
