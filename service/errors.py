@@ -99,6 +99,24 @@ class UnsupportedMediaType(ServiceError):
     code, title, status = "unsupported_media_type", "Unsupported media type", 415
 
 
+class Unauthorized(ServiceError):
+    """A push without a token that holds."""
+
+    code, title, status = "unauthorized", "Not authenticated", 401
+
+
+class Forbidden(ServiceError):
+    """A push with the token of somebody who may not push."""
+
+    code, title, status = "forbidden", "Not allowed", 403
+
+
+class SlowClient(ServiceError):
+    """The body does not come in time; the thread that waits for it is needed by others."""
+
+    code, title, status, retryable, retry_after_s = "request_timeout", "The request came too slowly", 408, True, 1
+
+
 class BadEnvelope(ServiceError):
     """A push that is no Pub/Sub envelope or carries no event that the service knows."""
 

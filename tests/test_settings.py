@@ -57,6 +57,9 @@ def test_lists_and_prefixes() -> None:
         ("DEFAULT_PROMPTS", '["cat"', "a JSON list of prompts, or one; not JSON"),
         ("DEFAULT_PROMPTS", '["cat", 5]', "prompts[1]: 5 is not allowed; a prompt must be text"),
         ("DEFAULT_PROMPTS", '{"boxes": []}', "a JSON list of prompts, or one; prompts[0]"),
+        ("READ_TIMEOUT_S", "0", "a whole number from 1 to 3600"),
+        ("PUSH_AUTH", "none", "iam or oidc"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4318", "http://host:port or https://host"),
         ("INPUT_BUCKETS", "gs://bucket", "without gs://"),
         ("OUTPUT_BUCKET", "bucket/", "without a slash"),
     ],
@@ -75,6 +78,8 @@ def test_a_bad_value_is_one_line_with_name_value_and_what_is_allowed(name: str, 
     ("environment", "named"),
     [
         ({"INPUT_BUCKETS": "in-one"}, "OUTPUT_BUCKET"),
+        ({"PUSH_AUTH": "oidc", "PUSH_SERVICE_ACCOUNT": "a@b.c"}, "PUSH_AUDIENCE"),
+        ({"PUSH_AUTH": "oidc", "PUSH_AUDIENCE": "sam3"}, "PUSH_SERVICE_ACCOUNT"),
         ({"INPUT_BUCKETS": "in-one,in-two", "OUTPUT_BUCKET": "out-b"}, "{bucket}"),
         ({"INPUT_BUCKETS": "both", "OUTPUT_BUCKET": "both"}, "OUTPUT_PREFIX"),
         (

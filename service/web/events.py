@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from flask import Blueprint, Response, request
 
@@ -15,9 +15,23 @@ from service.worker import Outcome, Worker
 log = logging.getLogger(__name__)
 
 
-def blueprint(worker: Worker | None) -> Blueprint:
-    """The event door; without a worker it answers 503, so that nothing is acknowledged."""
+Check = Callable[[str | None], None]
+
+
+def nobody_checks(authorization: str | None) -> None:
+    """The platform has done it."""
+
+
+def blueprint(worker: Worker | None, check: Check = nobody_checks) -> Blueprint:
+    """The event door; without a worker it answers 503, so that nothing is acknowledged.
+
+    `check`: raises for the header `Authorization` of who may not push.
+    """
     door = Blueprint("events", __name__)
+
+    @door.before_request
+    def authenticate() -> None:
+        check(request.headers.get("Authorization"))
 
     @door.post("/events")
     def events() -> Response:

@@ -36,6 +36,8 @@ def _failed(error: ServiceError) -> Response:
     problem = _problem(error.status, error.code, error.title, error.detail, retryable=error.retryable)
     if error.retry_after_s is not None:
         problem.headers["Retry-After"] = str(error.retry_after_s)
+    if error.status == 401:
+        problem.headers["WWW-Authenticate"] = "Bearer"
     return problem
 
 

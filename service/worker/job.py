@@ -12,6 +12,7 @@ from service.core.budget import Budget
 from service.core.documents import RequestRecord, SourceRecord, error_document, result_document
 from service.core.jobs import job_key
 from service.core.naming import gs_uri, output_name
+from service.core.observe import SILENT, Observer, timed
 from service.core.prompts import Prompt, PromptSet
 from service.core.sources import source_metadata
 from service.engine.images import ImageLimits
@@ -40,7 +41,7 @@ class JobRunner:
     PreconditionFailed, NotFound and Elsewhere mean: look again and start over.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is another part of the house
         self,
         settings: Settings,
         prompts: PromptFinder,
@@ -49,14 +50,16 @@ class JobRunner:
         segmenter: Segmenter,
         clock: Callable[[], datetime],
         budget: Budget,
+        observer: Observer = SILENT,
     ) -> None:
         self._settings = settings
+        self._observer = observer
         self._prompts = prompts
         self._budget = budget
         self._running: Running[Done] = Running()
         self._renditions = Renditions(store, ImageLimits(settings.max_pixels))
         self._store = store
-        self._announcer = Announcer(publisher, settings.results_topic)
+        self._announcer = Announcer(publisher, settings.results_topic, observer)
         self._segmenter = segmenter
         self._clock = clock
         self._model_since = clock().astimezone(UTC).isoformat(timespec="microseconds")
@@ -149,7 +152,8 @@ class JobRunner:
         size, limit = job.image.size, self._settings.max_object_bytes
         if size > limit:
             raise TooLarge(f"the object has {size} bytes; at most {limit} are allowed (MAX_OBJECT_BYTES)")
-        return self._store.read(job.bucket, job.image.name, job.image.generation)
+        with timed(self._observer, "fetch"):
+            return self._store.read(job.bucket, job.image.name, job.image.generation)
 
     def _settle(self, job: Job, document: dict[str, Any], request: RequestRecord | None) -> Done:
         """Write over what was there when we looked, announce, and remove the document of the other kind.
@@ -160,13 +164,9 @@ class JobRunner:
             self._announcer.announce(job, document, None, request, replayed=False)
             return Done(settled(job, document), document, None)
         mine, other = reversed(job.slots) if "error" in document else job.slots
-        self._store.write_json(
-            mine.bucket,
-            mine.name,
-            encoded(document),
-            if_generation=mine.generation,
-            metadata=self._metadata(job, document, request),
-        )
+        data, metadata = encoded(document), self._metadata(job, document, request)
+        with timed(self._observer, "write"):
+            self._store.write_json(mine.bucket, mine.name, data, if_generation=mine.generation, metadata=metadata)
         self._announcer.announce(job, document, mine, request, replayed=False)
         self._exclude(other)
         self._renditions.clear(job, keep=document.get("renditions", ()))

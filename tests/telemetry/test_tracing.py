@@ -1,0 +1,149 @@
+"""Spans as a collector gets them: OTLP over HTTP, from the real process."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+import requests
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+SPAN = "00f067aa0ba902b7"
+STAGES = ["decode", "queue", "encode_image", "ground", "postprocess"]
+
+
+class Collector:
+    """An OTLP receiver: https://opentelemetry.io/docs/specs/otlp/#otlphttp-request."""
+
+    def __init__(self) -> None:
+        self.requests: list[ExportTraceServiceRequest] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if self.headers.get("Content-Encoding") == "gzip":
+                    body = gzip.decompress(body)
+                assert self.path == "/v1/traces"
+                outer.requests.append(ExportTraceServiceRequest.FromString(body))
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def spans(self) -> list[Any]:
+        scopes = (scope for each in self.requests for found in each.resource_spans for scope in found.scope_spans)
+        return [span for scope in scopes for span in scope.spans]
+
+    @property
+    def service_names(self) -> set[str]:
+        resources = (found.resource for each in self.requests for found in each.resource_spans)
+        return {a.value.string_value for r in resources for a in r.attributes if a.key == "service.name"}
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    with closing(Collector()) as collector:
+        yield collector
+
+
+def attributes(span: Any) -> dict[str, Any]:
+    return {each.key: each.value.int_value or each.value.string_value for each in span.attributes}
+
+
+def test_a_request_is_a_span_and_its_stages_are_in_it(
+    collector: Collector, start_service: Callable[..., Any], draw: Callable[..., bytes]
+) -> None:
+    service = start_service({"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}).wait_until_ready()
+    headers = {"traceparent": f"00-{TRACE}-{SPAN}-01"}
+    files = {"image": draw()}
+    answer = requests.post(
+        f"{service.url}/segment", files=files, data={"prompts": "square"}, headers=headers, timeout=60
+    )
+    assert answer.ok, answer.text
+    assert requests.get(f"{service.url}/nope/secret", timeout=60).status_code == 404
+    service.__exit__()  # what is left is exported at the end
+
+    by_name = {span.name: span for span in collector.spans}
+    assert set(by_name) == {"POST /segment", "GET (no route)", *STAGES}
+    assert len(collector.spans) == len(by_name)
+    root = by_name["POST /segment"]
+    assert (root.trace_id.hex(), root.parent_span_id.hex()) == (TRACE, SPAN)
+    assert attributes(root)["http.response.status_code"] == 200
+    assert by_name["GET (no route)"].trace_id != root.trace_id
+    before = root.start_time_unix_nano
+    for stage in STAGES:
+        span = by_name[stage]
+        assert (span.trace_id, span.parent_span_id) == (root.trace_id, root.span_id)
+        assert before <= span.start_time_unix_nano <= span.end_time_unix_nano <= root.end_time_unix_nano, stage
+        before = span.start_time_unix_nano
+    assert collector.service_names == {"sam3-service"}
+
+    [line] = [line for line in map(json.loads, service.output().splitlines()) if line["message"] == "POST /segment"]
+    assert line["logging.googleapis.com/trace"] == TRACE
+    assert line["logging.googleapis.com/spanId"] == root.span_id.hex()
+    assert "Traceback" not in service.output()
+
+
+def test_a_caller_that_does_not_sample_is_not_traced(collector: Collector, start_service: Callable[..., Any]) -> None:
+    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_SERVICE_NAME": "mine"}
+    service = start_service(environment).wait_until_ready()
+    for flags in ("00", "01"):
+        headers = {"traceparent": f"00-{TRACE}-{SPAN}-{flags}"}
+        requests.post(f"{service.url}/segment", data=b"", headers=headers, timeout=60)
+    service.__exit__()
+    assert [span.name for span in collector.spans] == ["POST /segment"]
+    assert collector.service_names == {"mine"}
+
+
+BASE = """
+import sys
+from contextlib import ExitStack
+import service.app
+from service.telemetry.listening import listen, no_span
+assert listen(None, ExitStack()).span is no_span
+print(*(name for name in sys.modules if name.startswith("opentelemetry")))
+"""
+
+WITHOUT_EXTRA = """
+import logging, sys
+from contextlib import ExitStack
+sys.modules["opentelemetry.exporter"] = None  # as if the extra were not installed
+from service.telemetry.listening import listen, no_span
+logging.basicConfig(stream=sys.stdout, format="%(levelname)s %(message)s")
+assert listen("http://127.0.0.1:1", ExitStack()).span is no_span
+"""
+
+
+def printed(program: str) -> str:
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=100)
+    return done.stdout
+
+
+def test_without_an_endpoint_nothing_of_it_is_imported() -> None:
+    assert printed(BASE) == "\n"
+
+
+def test_without_the_extra_there_is_a_warning_and_no_trace() -> None:
+    [line] = printed(WITHOUT_EXTRA).splitlines()
+    assert line.startswith("WARNING OTEL_EXPORTER_OTLP_ENDPOINT is set, but there are no traces without the extra")
