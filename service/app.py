@@ -34,11 +34,13 @@ from service.engine.images import ImageLimits
 from service.engine.segmenter import Segmenter
 from service.errors import ServiceError
 from service.settings import FAILED_START, STOP_S, Settings
-from service.web import events, health, logs, problems, segment
+from service.web import docs, events, health, logs, problems, segment
+from service.web.bucket_images import BucketImages
 from service.worker import Worker
 
 if TYPE_CHECKING:
     from service.engine.weights import Checkpoint, Fetch
+    from service.gcp.storage import ObjectStore
 
 log = logging.getLogger(__name__)
 
@@ -56,18 +58,25 @@ class Parts:
     model: ModelThread
     segmenter: Segmenter
     worker: Worker | None
+    images: BucketImages
 
 
-def create_app(settings: Settings, segmenter: Segmenter, worker: Worker | None) -> Flask:
-    """Put both doors and the probes around a segmenter; without a worker the event door is closed."""
+def create_app(
+    settings: Settings, segmenter: Segmenter, worker: Worker | None, images: BucketImages | None = None
+) -> Flask:
+    """Put both doors, the probes and their description around a segmenter.
+
+    Without a worker the event door is closed; without images no request can name one by URI.
+    """
     app = Flask("service", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     # An image sent as a text field is answered in words, not with werkzeug's smaller limit for those.
     app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
     problems.register(app, settings.max_body_bytes)
-    app.register_blueprint(segment.blueprint(settings, segmenter))
+    app.register_blueprint(segment.blueprint(settings, segmenter, images or BucketImages(None)))
     app.register_blueprint(events.blueprint(worker))
     app.register_blueprint(health.blueprint(segmenter))
+    app.register_blueprint(docs.blueprint(settings.limits))
     return app
 
 
@@ -82,7 +91,7 @@ def from_environment(load: Load | None = None) -> Flask:
     parts = assemble(settings, closing, load)
     _on_sigterm(partial(parts.model.drain, STOP_S - _WRITE_S))
     parts.model.start()
-    return create_app(settings, parts.segmenter, parts.worker)
+    return create_app(settings, parts.segmenter, parts.worker, parts.images)
 
 
 def assemble(settings: Settings, closing: ExitStack, load: Load | None = None) -> Parts:
@@ -95,9 +104,12 @@ def assemble(settings: Settings, closing: ExitStack, load: Load | None = None) -
     model = _model_thread(settings, load or partial(_load, settings))
     closing.callback(model.close)
     segmenter = Segmenter(model, ImageLimits(settings.max_pixels))
-    worker = _worker(settings, segmenter, closing)
+    budget = Budget(settings.event_timeout_s)
+    store = _store(settings, budget, closing)
+    worker = _worker(settings, segmenter, store, budget, closing)
     model.ended.add_done_callback(_end_if_failed)
-    return Parts(model, segmenter, worker)
+    images = BucketImages(store, settings.limits.read_buckets, settings.max_object_bytes)
+    return Parts(model, segmenter, worker, images)
 
 
 def _on_sigterm(act: Callable[[], None]) -> None:
@@ -170,14 +182,24 @@ def give_up_copy(checkpoint: Checkpoint, device: str) -> None:
         shutil.rmtree(checkpoint.folder, ignore_errors=True)
 
 
-def _worker(settings: Settings, segmenter: Segmenter, closing: ExitStack) -> Worker | None:
-    if not settings.input_buckets:
+def _store(settings: Settings, budget: Budget, closing: ExitStack) -> ObjectStore | None:
+    if not (settings.read_buckets or settings.input_buckets):
         return None
-    from service.gcp import publisher, storage
+    from service.gcp import storage
 
-    budget = Budget(settings.event_timeout_s)
-    store, topics = storage.connect(settings.web_threads, budget.left_s), publisher.connect(budget.left_s)
+    store = storage.connect(settings.web_threads, budget.left_s)
     closing.callback(store.close)
+    return store
+
+
+def _worker(
+    settings: Settings, segmenter: Segmenter, store: ObjectStore | None, budget: Budget, closing: ExitStack
+) -> Worker | None:
+    if store is None or not settings.input_buckets:
+        return None
+    from service.gcp import publisher
+
+    topics = publisher.connect(budget.left_s)
     closing.callback(topics.close)
     return Worker(settings, store, topics, segmenter, _now, budget)
 

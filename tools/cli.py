@@ -11,6 +11,7 @@ COMMANDS = {
     "demo": "run the whole event path on an embedded local cloud",
     "local": "the local cloud on its own: Cloud Storage and Pub/Sub emulators",
     "convert": "an official or fine-tuned sam3.pt into the folder that the default engine loads",
+    "openapi": "the OpenAPI document of the service",
     "evaluate": "score a model on held-out drawn scenes",
     "pull": "do the work of a pull subscription's events",
     "status": "what is done, missing or failed under gs://bucket/prefix",

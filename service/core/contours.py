@@ -1,0 +1,50 @@
+"""Masks as polygons: outer rings and holes, with no more vertices than asked for."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from service.core.masks import Mask, rings
+
+Ring = list[list[int]]
+
+
+def outer_rings(mask: Mask, tolerance_px: float = 0.0) -> list[Ring]:
+    """The `rings` of a mask, simplified."""
+    found = rings(mask)
+    return [simplified(ring, tolerance_px) for ring in found] if tolerance_px > 0 else found
+
+
+def hole_rings(mask: Mask, tolerance_px: float = 0.0) -> list[Ring]:
+    """The holes in the `outer_rings`, as [x, y] pixels of the image, simplified.
+
+    As OpenCV traces them, a ring runs through those pixels of the mask that surround the hole. What lies in a hole
+    is no part of any ring, neither here nor there.
+    """
+    contours, hierarchy = cv2.findContours(
+        mask.pixels, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE, offset=(mask.left, mask.top)
+    )
+    if hierarchy is None:
+        return []
+    parents = np.asarray(hierarchy).reshape(-1, 4)[:, 3]
+    found = (_points(ring) for ring, parent in zip(contours, parents, strict=True) if _is_hole(parent, parents))
+    return [simplified(ring, tolerance_px) for ring in found]
+
+
+def simplified(ring: Ring, tolerance_px: float) -> Ring:
+    """Leave out vertices of a closed ring that lie within `tolerance_px` of what stays (Douglas & Peucker, 1973)."""
+    if tolerance_px <= 0:
+        return ring
+    return _points(cv2.approxPolyDP(np.asarray(ring, np.int32), tolerance_px, closed=True))
+
+
+def _is_hole(parent: int, parents: NDArray[np.int32]) -> bool:
+    """Whether its parent is an outermost ring: levels are outer ring, hole, what lies in the hole, its hole, …."""
+    return bool(parent >= 0 and parents[parent] < 0)
+
+
+def _points(contour: object) -> Ring:
+    points: Ring = np.asarray(contour, np.int32).reshape(-1, 2).tolist()
+    return points
