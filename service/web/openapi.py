@@ -120,7 +120,8 @@ def _events() -> Operation:
         "requestBody": {
             "required": True,
             "content": {
-                kind: {"schema": {"type": "object"}} for kind in ("application/json", "application/cloudevents+json")
+                "application/json": {"schema": _ref("PubSubPush")},
+                "application/cloudevents+json": {"schema": _ref("CloudEvent")},
             },
         },
         "responses": {"204": {"description": "Acknowledged: done, or nothing to do."}} | _problems(EVENT_FAILURES),

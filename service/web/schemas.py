@@ -91,6 +91,42 @@ class Probe(TypedDict):
     phases_ms: dict[str, float]
 
 
+PUBSUB_PUSH: Schema = {
+    "description": "A wrapped push (https://cloud.google.com/pubsub/docs/push). With the attributes of a Cloud Storage "
+    "notification it is one, else its data is a job: docs/events.md.",
+    "type": "object",
+    "required": ["message"],
+    "properties": {
+        "message": {
+            "type": "object",
+            "properties": {
+                "data": {"type": "string", "contentEncoding": "base64"},
+                "attributes": {"type": "object", "additionalProperties": {"type": "string"}},
+                "messageId": {"type": "string"},
+            },
+        },
+        "subscription": {"type": "string"},
+        "deliveryAttempt": {"type": "integer"},
+    },
+}
+CLOUD_EVENT: Schema = {
+    "description": "A structured CloudEvent 1.0; the binary form has the same attributes as headers `ce-…`.",
+    "type": "object",
+    "required": ["specversion", "id", "source", "type"],
+    "properties": {
+        "specversion": {"const": "1.0"},
+        "id": {"type": "string", "minLength": 1},
+        "source": {"type": "string", "minLength": 1},
+        "type": {
+            "type": "string",
+            "description": "google.cloud.storage.object.v1.finalized or google.cloud.pubsub.topic.v1.messagePublished; "
+            "others are ignored",
+        },
+        "data": {"type": "object"},
+    },
+}
+
+
 class _Untitled(GenerateJsonSchema):
     """Names say enough: no title repeats them."""
 
@@ -106,6 +142,8 @@ def components(limits: Limits) -> dict[str, Schema]:
     _, definitions = TypeAdapter.json_schemas(inputs, ref_template=_REF, schema_generator=_Untitled)  # type: ignore[arg-type]
     found: dict[str, Schema] = dict(definitions["$defs"])
     return found | {
+        "CloudEvent": CLOUD_EVENT,
+        "PubSubPush": PUBSUB_PUSH,
         "Prompt": prompt_schema(limits),
         "SegmentRequest": request_schema(limits),
         "SegmentForm": form_schema(limits),
