@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from service.core.masks import Mask, rings
 
@@ -26,9 +27,9 @@ def hole_rings(mask: Mask, tolerance_px: float = 0.0) -> list[Ring]:
     contours, hierarchy = cv2.findContours(
         mask.pixels, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE, offset=(mask.left, mask.top)
     )
-    if hierarchy is None:
+    if not contours:
         return []
-    parents = np.asarray(hierarchy).reshape(-1, 4)[:, 3]
+    parents: list[int] = hierarchy[0, :, 3].tolist()
     found = (_points(ring) for ring, parent in zip(contours, parents, strict=True) if _is_hole(parent, parents))
     return [simplified(ring, tolerance_px) for ring in found]
 
@@ -40,9 +41,9 @@ def simplified(ring: Ring, tolerance_px: float) -> Ring:
     return _points(cv2.approxPolyDP(np.asarray(ring, np.int32), tolerance_px, closed=True))
 
 
-def _is_hole(parent: int, parents: NDArray[np.int32]) -> bool:
+def _is_hole(parent: int, parents: Sequence[int]) -> bool:
     """Whether its parent is an outermost ring: levels are outer ring, hole, what lies in the hole, its hole, …."""
-    return bool(parent >= 0 and parents[parent] < 0)
+    return parent >= 0 and parents[parent] < 0
 
 
 def _points(contour: object) -> Ring:

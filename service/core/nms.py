@@ -15,7 +15,8 @@ def box_iou(box: NDArray[np.floating], boxes: NDArray[np.floating]) -> NDArray[n
     sides = np.minimum(one[2:], others[:, 2:]) - np.maximum(one[:2], others[:, :2])
     inside = np.prod(np.clip(sides, 0, None), axis=1)
     union = np.prod(one[2:] - one[:2]) + np.prod(others[:, 2:] - others[:, :2], axis=1) - inside
-    return np.divide(inside, union, out=np.zeros_like(inside), where=union > 0)
+    overlap: NDArray[np.float64] = np.divide(inside, union, out=np.zeros_like(inside), where=union > 0)
+    return overlap
 
 
 def kept(boxes: NDArray[np.floating], scores: NDArray[np.floating], iou: float) -> NDArray[np.bool_]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter, with_config
 from pydantic.json_schema import GenerateJsonSchema
 from typing_extensions import TypedDict
 
@@ -38,18 +38,18 @@ MEANINGS = {
 }
 
 
+@with_config(_STRICT)
 class Rle(TypedDict):
     """COCO's compressed run lengths."""
 
-    __pydantic_config__ = _STRICT
     size: Annotated[list[int], Field(min_length=2, max_length=2, description="height and width")]
     counts: str
 
 
+@with_config(_STRICT)
 class PromptInstances(TypedDict):
     """The instances of one prompt, by falling score: item i of every list is instance i."""
 
-    __pydantic_config__ = _STRICT
     label: str
     boxes: Annotated[list[_BOX_XYXY], Field(description="[x0, y0, x1, y1] in pixels of the upright image")]
     scores: list[Annotated[float, Field(ge=0, le=1)]]
@@ -59,20 +59,20 @@ class PromptInstances(TypedDict):
     holes: NotRequired[Annotated[list[list[list[_POINT_XY]]], Field(description="rings of the holes in contours")]]
 
 
+@with_config(_STRICT)
 class SegmentAnswer(TypedDict):
     """What was found, in the order of the prompts."""
 
-    __pydantic_config__ = _STRICT
     image: ImageInfo
     model: ModelInfo
     results: list[PromptInstances]
     timing_ms: dict[str, float]
 
 
+@with_config(_STRICT)
 class Problem(TypedDict):
     """An RFC 9457 problem. `code` is stable, `detail` for people; `retryable`: the same request may succeed later."""
 
-    __pydantic_config__ = _STRICT
     type: Literal["about:blank"]
     title: str
     status: Annotated[int, Field(ge=400, le=599)]
@@ -81,10 +81,10 @@ class Problem(TypedDict):
     retryable: bool
 
 
+@with_config(_STRICT)
 class Probe(TypedDict):
     """Where the model is; milliseconds of each phase that is over."""
 
-    __pydantic_config__ = _STRICT
     status: Literal["ok", "unavailable"]
     phase: str
     reason: str
@@ -156,6 +156,7 @@ def request_schema(limits: Limits) -> Schema:
     fields: dict[str, Schema] = schema["properties"]
     for name, field in fields.items():
         field["description"] = f"{MEANINGS[name]}: {field['description']}"
+    fields |= {name: _without_null(fields[name]) for name in ("image", "image_uri")}
     fields["image"] |= {"contentEncoding": "base64"}
     items = {"$ref": _REF.format(model="Prompt")}
     fields["prompts"] |= {"items": items, "minItems": 1, "maxItems": limits.max_prompts}
@@ -204,7 +205,7 @@ def prompt_schema(limits: Limits) -> Schema:
 
 
 def _without_null(field: Schema) -> Schema:
-    """A form has no null: what is not sent is unset."""
+    """What is not sent is unset; a form has no null."""
     if "anyOf" not in field:
         return field
     kinds = [kind for kind in field["anyOf"] if kind != {"type": "null"}]

@@ -27,7 +27,9 @@ TARGET = [
 
 
 def drawn(rows: list[str], top: int = 0, left: int = 0, size_hw: tuple[int, int] = (20, 20)) -> Mask:
-    return Mask.of(np.array([[cell == "#" for cell in row] for row in rows], np.uint8), top, left, size_hw)
+    width = max(map(len, rows))
+    pixels = np.array([[cell == "#" for cell in row.ljust(width)] for row in rows], np.uint8)
+    return Mask.of(pixels, top, left, size_hw)
 
 
 def test_a_hole_is_ringed_by_the_pixels_around_it() -> None:
@@ -58,7 +60,7 @@ def test_no_holes(rows: list[str]) -> None:
 
 
 def test_a_staircase_becomes_its_corners() -> None:
-    stairs = drawn(["#" * (n + 1) for n in range(12)])
+    stairs = drawn(["#" * (2 * n + 1) for n in range(9)])
     [ring] = outer_rings(stairs)
     [coarse] = outer_rings(stairs, 1.0)
     assert len(coarse) == 3 < len(ring)

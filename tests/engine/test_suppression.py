@@ -18,7 +18,7 @@ def scores(groundings: list[Grounding]) -> list[list[float]]:
     for each in groundings:
         np.testing.assert_array_equal(each.mask_logits[:, 0, 0], each.scores)
         assert len(each.boxes) == len(each.scores)
-    return [np.round(each.scores, 2).tolist() for each in groundings]
+    return [[round(float(score), 2) for score in each.scores] for each in groundings]
 
 
 def test_off_by_default() -> None:

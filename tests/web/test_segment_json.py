@@ -20,8 +20,8 @@ Post = Callable[..., requests.Response]
 
 @pytest.fixture(scope="module")
 def post(service: Any) -> Post:
-    def post(prompts: list[Any], image: bytes = SCENE, **fields: Any) -> requests.Response:
-        document = {"image": base64.b64encode(image).decode(), "prompts": prompts} | fields
+    def post(prompts: list[Any], picture: bytes = SCENE, **fields: Any) -> requests.Response:
+        document = {"image": base64.b64encode(picture).decode(), "prompts": prompts} | fields
         return requests.post(f"{service.url}/segment", json=document, timeout=120)
 
     return post
@@ -162,8 +162,8 @@ def test_a_field_in_the_address_is_not_silently_ignored(service: Any) -> None:
 
 
 def test_json_that_is_no_image(post: Post) -> None:
-    assert refused(post(["cat"], image=b"text"))[:2] == (415, "not_an_image")
-    assert refused(post(["cat"], image=b""))[:2] == (415, "not_an_image")
+    assert refused(post(["cat"], picture=b"text"))[:2] == (415, "not_an_image")
+    assert refused(post(["cat"], picture=b""))[:2] == (415, "not_an_image")
 
 
 def test_the_answer_is_the_smaller_for_what_is_not_asked(post: Post) -> None:
