@@ -114,13 +114,17 @@ def outlined(shape: tuple[int, ...], found: list[Ring]) -> NDArray[np.bool_]:
     return frame.astype(bool)
 
 
+# What is within a pixel of a side whose end is then taken out, itself within 1/√2 of the new side.
+LAST_PASS = 1 + 0.5**0.5
+
+
 @settings(max_examples=200, deadline=None)
 @given(masks(), st.sampled_from([0.5, 1.0, 2.5, 7.0]))
 def test_what_is_left_out_lies_near_what_stays(mask: Mask, tolerance_px: float) -> None:
     pairs = zip(outer_rings(mask), outer_rings(mask, tolerance_px), strict=True)
     for ring, coarse in pairs:
         assert all(point in ring for point in coarse)
-        assert max(distance(point, coarse) for point in ring) <= tolerance_px + 1e-6
+        assert max(distance(point, coarse) for point in ring) <= LAST_PASS * tolerance_px + 1e-6
 
 
 def distance(point: list[int], ring: Ring) -> float:
