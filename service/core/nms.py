@@ -11,10 +11,11 @@ def box_iou(box: NDArray[np.floating], boxes: NDArray[np.floating]) -> NDArray[n
 
     The same in pixels and in [0, 1] of an image, as a scaling of an axis cancels out.
     """
-    one, others = box.astype(np.float64), boxes.astype(np.float64)
-    sides = np.minimum(one[2:], others[:, 2:]) - np.maximum(one[:2], others[:, :2])
-    inside = np.prod(np.clip(sides, 0, None), axis=1)
-    union = np.prod(one[2:] - one[:2]) + np.prod(others[:, 2:] - others[:, :2], axis=1) - inside
+    x0, y0, x1, y1 = boxes.T.astype(np.float64, copy=False)
+    left, top, right, bottom = (float(edge) for edge in box)
+    width = np.clip(np.minimum(right, x1) - np.maximum(left, x0), 0, None)
+    inside = width * np.clip(np.minimum(bottom, y1) - np.maximum(top, y0), 0, None)
+    union = (right - left) * (bottom - top) + (x1 - x0) * (y1 - y0) - inside
     overlap: NDArray[np.float64] = np.divide(inside, union, out=np.zeros_like(inside), where=union > 0)
     return overlap
 
@@ -26,9 +27,12 @@ def kept(boxes: NDArray[np.floating], scores: NDArray[np.floating], iou: float) 
     of the field do it.
     """
     stays = np.zeros(len(scores), np.bool_)
-    waiting = np.argsort(-scores, kind="stable")
-    while waiting.size:
-        best, waiting = waiting[0], waiting[1:]
-        stays[best] = True
-        waiting = waiting[box_iou(boxes[best], boxes[waiting]) <= iou]
+    order = np.argsort(-scores, kind="stable")
+    edges = np.ascontiguousarray(boxes[order].T, np.float64)  # columns are read as a whole, ten thousand times
+    while order.size:
+        stays[order[0]] = True
+        apart = box_iou(edges[:, 0], edges[:, 1:].T) <= iou
+        order, edges = order[1:], edges[:, 1:]
+        if not apart.all():
+            order, edges = order[apart], edges[:, apart]
     return stays

@@ -73,7 +73,7 @@ def document(limits: Limits) -> Schema:
 
 
 def _paths() -> dict[str, dict[str, Operation]]:
-    probe = {"200": _json("It is.", "Probe"), "503": _json("It is not.", "Probe", retry=True)} | _problems(_ALWAYS)
+    probe = {"200": _json("Yes.", "Probe"), "503": _json("No, or not yet.", "Probe", retry=True)} | _problems(_ALWAYS)
     return {
         "/": _get("playground", "A page to try it in the browser", {"200": _page("text/html")}),
         "/segment": {"post": _segment()},
@@ -158,7 +158,7 @@ def _json(description: str, model: str, *, retry: bool = False) -> dict[str, Any
 
 
 def _page(content_type: str, schema: Schema | None = None) -> dict[str, Any]:
-    return {"description": "It.", "content": {content_type: {"schema": schema or {"type": "string"}}}}
+    return {"description": "The whole of it.", "content": {content_type: {"schema": schema or {"type": "string"}}}}
 
 
 def _bytes() -> Schema:
