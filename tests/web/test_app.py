@@ -13,7 +13,9 @@ from flask.testing import FlaskClient
 from service.app import create_app
 from service.core.masks import Mask
 from service.core.results import ImageInfo, Instance, ModelInfo, PromptResult, Segmentation
-from service.engine.batcher import State
+from service.engine.batcher import ModelThread, State
+from service.engine.images import ImageLimits
+from service.engine.segmenter import Segmenter
 from service.errors import NotReady, QueueFull
 from service.settings import Settings
 
@@ -93,6 +95,14 @@ def test_a_loading_model(client: Client) -> None:
     answer = post(client(StagedSegmenter(error=NotReady("loading"), phase="loading")))
     assert (answer.status_code, answer.json["code"]) == (503, "loading")
     assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_no_object_is_read_while_the_model_loads() -> None:
+    """There is no bucket to read either, which would be another answer."""
+    segmenter = Segmenter(ModelThread(lambda report: pytest.fail("not started")), ImageLimits())
+    loading = create_app(Settings.from_environment({}), segmenter, None).test_client()
+    answer = loading.post("/segment", json={"image_uri": "gs://photos/a.jpg", "prompts": ["cat"]})
+    assert (answer.status_code, answer.json["code"]) == (503, "loading")
 
 
 def test_an_unexpected_error_shows_no_internals(client: Client, caplog: pytest.LogCaptureFixture) -> None:
