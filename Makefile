@@ -11,7 +11,7 @@ PARITY := $(VENV)-parity
 PARITY_TORCH_VERSION ?= 2.14.1
 PARITY_TORCHVISION_VERSION ?= 0.29.1
 
-.PHONY: help demo serve test soak bench parity lint format clean
+.PHONY: help demo serve test soak fuzz bench parity openapi lint format clean
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
@@ -28,11 +28,18 @@ test: $(VENV)/.test  ## lint, types, import floors and all tests
 soak: $(VENV)/.local  ## 2,000 images through a service that is killed on the way, in a cloud that loses calls (5 minutes)
 	@$(BIN)/sam3 soak
 
+# FUZZ_CASES for each of the operations that read a body; the others have few inputs.
+fuzz: $(VENV)/.test  ## ten thousand requests made from the OpenAPI document: no server error, no undocumented answer
+	FUZZ_CASES=$${FUZZ_CASES:-5000} $(BIN)/python -m pytest tests/cloud/test_fuzz.py --timeout=0
+
 bench: $(VENV)/.local  ## this service beside the one it grew from; writes docs/benchmarks (8 GB of disk, 20 minutes)
 	@$(BIN)/sam3 bench --out docs/benchmarks
 
 parity: $(PARITY)/.ready  ## the default engine against Meta's own package, with the same weights
 	@$(PARITY)/bin/python -m tools.parity
+
+openapi: $(VENV)/.local  ## write docs/openapi.json anew
+	@$(BIN)/sam3 openapi --out docs/openapi.json
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -37,11 +37,13 @@ from service.errors import ServiceError
 from service.settings import FAILED_START, STOP_S, Settings
 from service.telemetry.listening import Telemetry, listen
 from service.telemetry.model_metrics import ModelMetrics
-from service.web import events, health, logs, metrics, observed, problems, segment
+from service.web import docs, events, health, logs, metrics, observed, problems, segment
+from service.web.bucket_images import BucketImages
 from service.worker import Worker
 
 if TYPE_CHECKING:
     from service.engine.weights import Checkpoint, Fetch
+    from service.gcp.storage import ObjectStore
 
 log = logging.getLogger(__name__)
 
@@ -60,16 +62,22 @@ class Parts:
     segmenter: Segmenter
     worker: Worker | None
     telemetry: Telemetry
+    images: BucketImages
 
 
 def create_app(
     settings: Settings,
     segmenter: Segmenter,
     worker: Worker | None,
+    *,
+    images: BucketImages | None = None,
     telemetry: Telemetry | None = None,
     check_push: events.Check = events.nobody_checks,
 ) -> Flask:
-    """Put both doors and the probes around a segmenter; without a worker the event door is closed."""
+    """Put both doors, the probes and their description around a segmenter.
+
+    Without a worker the event door is closed; without images no request can name one by URI.
+    """
     telemetry = telemetry or listen(None, ExitStack())
     app = Flask("service", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
@@ -77,10 +85,11 @@ def create_app(
     app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
     observed.register(app, telemetry)
     problems.register(app, settings.max_body_bytes)
-    app.register_blueprint(segment.blueprint(settings, segmenter))
+    app.register_blueprint(segment.blueprint(settings, segmenter, images or BucketImages(None)))
     app.register_blueprint(events.blueprint(worker, check_push))
     app.register_blueprint(health.blueprint(segmenter))
     app.register_blueprint(metrics.blueprint(telemetry.registry))
+    app.register_blueprint(docs.blueprint(settings.limits))
     return app
 
 
@@ -95,7 +104,14 @@ def from_environment(load: Load | None = None) -> Flask:
     parts = assemble(settings, closing, load)
     _on_sigterm(partial(parts.model.drain, STOP_S - _WRITE_S))
     parts.model.start()
-    return create_app(settings, parts.segmenter, parts.worker, parts.telemetry, _check_push(settings, closing))
+    return create_app(
+        settings,
+        parts.segmenter,
+        parts.worker,
+        images=parts.images,
+        telemetry=parts.telemetry,
+        check_push=_check_push(settings, closing),
+    )
 
 
 def assemble(settings: Settings, closing: ExitStack, load: Load | None = None) -> Parts:
@@ -110,9 +126,12 @@ def assemble(settings: Settings, closing: ExitStack, load: Load | None = None) -
     telemetry.registry.register(ModelMetrics(model, device_memory_bytes))
     closing.callback(model.close)
     segmenter = Segmenter(model, ImageLimits(settings.max_pixels), telemetry.observer)
-    worker = _worker(settings, segmenter, closing, telemetry.observer)
+    budget = Budget(settings.event_timeout_s)
+    store = _store(settings, budget, closing)
+    worker = _worker(settings, segmenter, store, budget, telemetry.observer, closing)
     model.ended.add_done_callback(_end_if_failed)
-    return Parts(model, segmenter, worker, telemetry)
+    images = BucketImages(store, settings.limits.read_buckets, settings.max_object_bytes)
+    return Parts(model, segmenter, worker, telemetry, images)
 
 
 def _check_push(settings: Settings, closing: ExitStack) -> events.Check:
@@ -200,14 +219,29 @@ def give_up_copy(checkpoint: Checkpoint, device: str) -> None:
         shutil.rmtree(checkpoint.folder, ignore_errors=True)
 
 
-def _worker(settings: Settings, segmenter: Segmenter, closing: ExitStack, observer: Observer) -> Worker | None:
-    if not settings.input_buckets:
+def _store(settings: Settings, budget: Budget, closing: ExitStack) -> ObjectStore | None:
+    if not (settings.read_buckets or settings.input_buckets):
         return None
-    from service.gcp import publisher, storage
+    from service.gcp import storage
 
-    budget = Budget(settings.event_timeout_s)
-    store, topics = storage.connect(settings.web_threads, budget.left_s), publisher.connect(budget.left_s)
+    store = storage.connect(settings.web_threads, budget.left_s)
     closing.callback(store.close)
+    return store
+
+
+def _worker(
+    settings: Settings,
+    segmenter: Segmenter,
+    store: ObjectStore | None,
+    budget: Budget,
+    observer: Observer,
+    closing: ExitStack,
+) -> Worker | None:
+    if store is None or not settings.input_buckets:
+        return None
+    from service.gcp import publisher
+
+    topics = publisher.connect(budget.left_s)
     closing.callback(topics.close)
     return Worker(settings, store, topics, segmenter, _now, budget, observer=observer)
 

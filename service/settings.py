@@ -144,7 +144,7 @@ class Settings(BaseModel):
     )
     read_buckets: tuple[str, ...] = _row(
         (),
-        "Buckets that the image of a job may lie in; unset: the input buckets and the output bucket",
+        "Buckets that a job's image and an `image_uri` may lie in; unset: the input buckets and the output bucket",
         "bucket names, separated by commas",
     )
     write_buckets: tuple[str, ...] = _row(

@@ -12,6 +12,7 @@ COMMANDS = {
     "local": "the local cloud on its own: Cloud Storage and Pub/Sub emulators",
     "convert": "an official or fine-tuned sam3.pt into the folder that the default engine loads",
     "settings": "every setting as the service would read it here, and where it comes from",
+    "openapi": "the OpenAPI document of the service",
     "evaluate": "score a model on held-out drawn scenes",
     "pull": "do the work of a pull subscription's events",
     "status": "what is done, missing or failed under gs://bucket/prefix",

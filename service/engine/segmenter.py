@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 from service.core.exemplars import on_image
 from service.core.masks import crop_masks
 from service.core.observe import SILENT, Observer, Stage, timed
-from service.core.prompts import Options, Prompt, PromptSet
+from service.core.options import Options
+from service.core.prompts import Prompt, PromptSet
 from service.core.results import ImageInfo, Instance, ModelInfo, PromptResult, Segmentation
 from service.engine.base import Exemplar, Grounding, Phrase
 from service.engine.batcher import ModelThread, State
 from service.engine.images import ImageLimits, decode
 from service.engine.place import PERSON, Place, Terms
 from service.engine.schedule import Answer, Task
+from service.engine.suppression import suppress
 from service.errors import TooLong
 
 # An estimate is no measurement: only what is beyond it by this factor is refused unseen.
@@ -59,7 +61,7 @@ class Segmenter:
             answer = place.run(Task(pixels, phrases, options.threshold, options.max_instances))
         timing |= self._told(answer, handed_over)
         with timed(self._observer, "postprocess", timing):
-            pairs = zip(phrases, answer.groundings, strict=True)
+            pairs = zip(phrases, suppress(answer.groundings, options.nms_iou), strict=True)
             results = tuple(PromptResult(phrase.text, _instances(found, info, options)) for phrase, found in pairs)
         self._observer.found(sum(len(result.instances) for result in results))
         return Segmentation(info, self._model.info, results, timing)

@@ -55,11 +55,11 @@ class ObjectStore:
         self._client = client
         self._left_s = left_s
 
-    def stat(self, bucket: str, name: str) -> ObjectInfo | None:
-        """Describe the live object, or None when there is none."""
+    def stat(self, bucket: str, name: str, generation: int | None = None) -> ObjectInfo | None:
+        """Describe the live object, or that generation of it; None when there is none."""
         try:
             with _translated(f"look at gs://{bucket}/{name}"):
-                blob = self._client.bucket(bucket).blob(name)
+                blob = self._client.bucket(bucket).blob(name, generation=generation)
                 blob.reload(**self._patience())
         except NotFound:
             return None

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from service.core.options import Options
 from service.core.outputs import Output
-from service.core.prompts import Options
 from service.errors import OutputTaken
 from service.worker.surroundings import Job, Slot, places
 

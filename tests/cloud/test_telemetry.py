@@ -147,7 +147,7 @@ def test_pushes_with_tokens(own_bench: Any, stage: Callable[..., Any], eventuall
         observer=telemetry.observer,
     )
     with closing(PushTokens("sam3", "pusher@p.iam", own_bench.cloud.certs_url)) as tokens:
-        app = create_app(settings, staged.segmenter, worker, telemetry, tokens.check)
+        app = create_app(settings, staged.segmenter, worker, telemetry=telemetry, check_push=tokens.check)
         server = make_server("127.0.0.1", 0, app, threaded=True)
         thread = threading.Thread(target=server.serve_forever)
         thread.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import zlib
 from collections.abc import Callable
@@ -470,3 +471,22 @@ def test_a_list_of_the_outputs_tells_what_they_were_made_of(bench: Any, stage: A
     assert "sam3-error-code" not in listed["listed/a.jpg.json"]
     assert listed["listed/b.jpg.error.json"]["sam3-input-generation"] == str(bad.generation)
     assert listed["listed/b.jpg.error.json"]["sam3-error-code"] == "bad_sidecar"
+
+
+def test_a_stored_result_is_not_bound_by_what_an_answer_may_have(bench: Any, stage: Any) -> None:
+    s = stage(MAX_TOTAL_INSTANCES="1", MAX_RESPONSE_BYTES="1024")
+    bench.upload("bound/a.prompts.json", '["cat", "dog", "cow", "hen", "pig", "ant", "bee", "fox"]')
+    assert s.handle(bench.upload("bound/a.jpg", b"image")) == ["succeeded"]
+    document = bench.output("bound/a.jpg.json")
+    assert sum(len(result["scores"]) for result in document["results"]) == 8
+    assert len(json.dumps(document)) > 1024
+
+
+def test_options_of_the_answer_are_options_of_the_result(bench: Any, stage: Any) -> None:
+    options = {"nms_iou": 0.5, "simplify": 2, "contour_holes": True}
+    s = stage()
+    bench.upload("options/a.prompts.json", json.dumps({"prompts": ["cat"], "options": options}))
+    assert s.handle(bench.upload("options/a.jpg", b"image")) == ["succeeded"]
+    document = bench.output("options/a.jpg.json")
+    assert document["request"]["options"].items() >= options.items()
+    assert document["results"][0]["holes"] == [[]]

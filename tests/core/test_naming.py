@@ -21,7 +21,8 @@ from service.core.naming import (
     sidecar_base,
     sidecar_names,
 )
-from service.core.prompts import Options, Prompt, PromptSet
+from service.core.options import Options
+from service.core.prompts import Prompt, PromptSet
 from service.errors import BadField, NameTooLong
 
 ODD_NAMES = [
