@@ -34,7 +34,7 @@ from service.engine.images import ImageLimits
 from service.engine.segmenter import Segmenter
 from service.errors import ServiceError
 from service.settings import FAILED_START, STOP_S, Settings
-from service.web import events, health, logs, problems, segment
+from service.web import events, health, logs, page, problems, segment
 from service.worker import Worker
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def create_app(settings: Settings, segmenter: Segmenter, worker: Worker | None) 
     app.register_blueprint(segment.blueprint(settings, segmenter))
     app.register_blueprint(events.blueprint(worker))
     app.register_blueprint(health.blueprint(segmenter))
+    app.register_blueprint(page.blueprint())
     return app
 
 
