@@ -37,7 +37,7 @@ from service.errors import ServiceError
 from service.settings import FAILED_START, STOP_S, Settings
 from service.telemetry.listening import Telemetry, listen
 from service.telemetry.model_metrics import ModelMetrics
-from service.web import docs, events, health, logs, metrics, observed, problems, segment
+from service.web import docs, events, health, logs, metrics, observed, page, problems, segment
 from service.web.bucket_images import BucketImages
 from service.worker import Worker
 
@@ -90,6 +90,7 @@ def create_app(
     app.register_blueprint(health.blueprint(segmenter))
     app.register_blueprint(metrics.blueprint(telemetry.registry))
     app.register_blueprint(docs.blueprint(settings.limits))
+    app.register_blueprint(page.blueprint())
     return app
 
 
