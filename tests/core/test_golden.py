@@ -52,13 +52,14 @@ def upright_portrait() -> Picture:
 
 def twelve(size_hw: tuple[int, int]) -> list[PromptResult]:
     """Two prompts; small and large, at the borders and overlapping."""
+    radii = [20 + 5 * (i % 3) for i in range(11)]
     found = [
-        disc(0.95 - i / 40, 60 + 105 * (i % 6), 22 + 300 * (i // 6), 20 + 5 * (i % 3), (400, 640)) for i in range(11)
+        disc(0.95 - i / 40, 60 + 105 * (i % 6), radius if i < 6 else size_hw[0] - 1 - radius, radius, size_hw)
+        for i, radius in enumerate(radii)
     ]
-    inside = [one for one in found if one.box_xyxy[1] >= 0]
     return [
-        PromptResult("mug cup", tuple(inside[:5])),
-        PromptResult("a plate", (*inside[5:], disc(0.5, 320, 200, 90, size_hw))),
+        PromptResult("mug cup", tuple(found[:5])),
+        PromptResult("a plate", (*found[5:], disc(0.5, 320, 200, 90, size_hw))),
     ]
 
 
