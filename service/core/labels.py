@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 Rectangle = tuple[int, int, int, int]
 Box = tuple[float, float, float, float]
 
-# Of an instance's box, labels together cover no more than this.
-_MOST_COVERED = 0.5
+# Of a box labels together cover little, so that a small instance stays to be seen; where they are crowded, more.
+_COVERED = (0.15, 0.5)
 
 
 class LabelPlan:
@@ -20,20 +20,23 @@ class LabelPlan:
     def __init__(self, size_hw: tuple[int, int], boxes_xyxy: Sequence[Box]) -> None:
         self._size_hw = size_hw
         self._boxes = np.array(boxes_xyxy, np.float64).reshape(-1, 4)
-        self._room = _area(self._boxes) * _MOST_COVERED
+        self._areas = _area(self._boxes)
+        self._covered = np.zeros(len(self._boxes))
 
     def place(self, box_xyxy: Box, label_hw: tuple[int, int]) -> Rectangle | None:
         """Left, top, right and bottom of a label: above the box, else in it, below or beside it; None for nowhere."""
-        height, width = self._size_hw
-        for left, top in _corners(box_xyxy, label_hw, self._size_hw):
-            place = (left, top, left + label_hw[1], top + label_hw[0])
-            if min(left, top) < 0 or place[2] > width or place[3] > height:
-                continue
-            covered = self._covered_by(place)
-            if (covered <= self._room).all():
-                self._room -= covered
-                return place
+        places = [(x, y, x + label_hw[1], y + label_hw[0]) for x, y in _corners(box_xyxy, label_hw, self._size_hw)]
+        inside = [(place, self._covered_by(place)) for place in places if self._contains(place)]
+        for share in _COVERED:
+            for place, covered in inside:
+                if (self._covered + covered <= share * self._areas).all():
+                    self._covered += covered
+                    return place
         return None
+
+    def _contains(self, place: Rectangle) -> bool:
+        height, width = self._size_hw
+        return min(place[:2]) >= 0 and place[2] <= width and place[3] <= height
 
     def _covered_by(self, place: Rectangle) -> NDArray[np.float64]:
         low, high = np.maximum(self._boxes[:, :2], place[:2]), np.minimum(self._boxes[:, 2:], place[2:])
