@@ -37,7 +37,7 @@ from service.errors import ServiceError
 from service.settings import FAILED_START, STOP_S, Settings
 from service.telemetry.listening import Telemetry, listen
 from service.telemetry.model_metrics import ModelMetrics
-from service.web import docs, events, health, logs, metrics, observed, page, problems, segment
+from service.web import docs, events, forms, health, logs, metrics, observed, page, problems, segment
 from service.web.bucket_images import BucketImages
 from service.worker import Worker
 
@@ -83,6 +83,7 @@ def create_app(
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     # An image sent as a text field is answered in words, not with werkzeug's smaller limit for those.
     app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
+    app.config["MAX_FORM_PARTS"] = forms.MOST_PARTS
     observed.register(app, telemetry)
     problems.register(app, settings.max_body_bytes)
     app.register_blueprint(segment.blueprint(settings, segmenter, images or BucketImages(None)))

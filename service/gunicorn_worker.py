@@ -12,11 +12,22 @@ import socket
 import threading
 import time
 from collections.abc import Iterable
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from gunicorn.http.errors import (
+    ExpectationFailed,
+    InvalidResponseHeader,
+    InvalidResponseHeaderName,
+    LimitRequestHeaders,
+    LimitRequestLine,
+    ParseException,
+    UnsupportedTransferCoding,
+)
 from gunicorn.workers.gthread import ThreadWorker
 
-from service.errors import SlowClient
+from service.errors import BadBody, SlowClient
+from service.web.problems import INTERNAL, MEDIA_TYPE, problem_body, words
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -25,6 +36,16 @@ if TYPE_CHECKING:
 # Bytes a second that a body or an answer may not fall short of on average: a poor mobile connection has more.
 SLOWEST = 64 * 1024
 _LINGER_S = 1.0
+# By the first kind that fits: what the app wants to send is our fault, the rest is the client's.
+_UNREADABLE = {
+    InvalidResponseHeader: 500,
+    InvalidResponseHeaderName: 500,
+    LimitRequestLine: 414,
+    LimitRequestHeaders: 431,
+    UnsupportedTransferCoding: 501,
+    ExpectationFailed: 417,
+    ParseException: 400,
+}
 
 
 class Exchange:
@@ -55,6 +76,8 @@ class Exchange:
         except OSError:
             if not self._late:
                 raise
+        except ParseException as error:
+            raise BadBody(f"the body's chunks cannot be read ({type(error).__name__})") from None
         with self._lock:
             self._waiting = False
             if self._late:
@@ -69,6 +92,11 @@ class Exchange:
         with self._lock:
             self._late, self._waiting, self._how = False, True, socket.SHUT_RDWR
             self._deadline = time.monotonic() + self._patience_s + size / SLOWEST
+
+    @property
+    def answered(self) -> bool:
+        """Whether an answer has been begun."""
+        return self._how == socket.SHUT_RDWR
 
     def end_if_late(self) -> None:
         """Let the thread that waits in vain go on: its client counts as gone."""
@@ -130,6 +158,18 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             _linger(connection)
         return keep
 
+    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:
+        """Answer what cannot be read as HTTP with a problem; unlike gunicorn's own, the log's line quotes nothing."""
+        status = next((status for kind, status in _UNREADABLE.items() if isinstance(exc, kind)), 500)
+        if status != 500:
+            self.log.info("%s: the request cannot be read", type(exc).__name__)
+        else:
+            self.log.error("a request has failed", exc_info=exc)
+        exchange = self._exchanges.get(client)
+        if exchange is None or not exchange.answered:
+            with contextlib.suppress(OSError):
+                client.sendall(_problem(status))
+
     def load_wsgi(self) -> None:
         """Put the exchange between the app and its client."""
         super().load_wsgi()
@@ -149,6 +189,19 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             return app(environ, start)
 
         return patient
+
+
+def _problem(status: int) -> bytes:
+    """A whole answer. It tells nothing of the request, which may hold anything."""
+    detail = "the request is no HTTP/1.1, or its head is over a limit" if status != 500 else INTERNAL
+    body = problem_body(status, *words(status), detail, retryable=False)
+    head = [
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+        "Connection: close",
+        f"Content-Type: {MEDIA_TYPE}",
+        f"Content-Length: {len(body)}",
+    ]
+    return "\r\n".join([*head, "", body]).encode("ascii")
 
 
 def _linger(connection: socket.socket) -> None:

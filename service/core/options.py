@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -70,7 +71,7 @@ def option_from_text(name: str, text: str) -> float | int | bool:
         return _BOOLEANS[text.lower()]
     if kind is int and _WHOLE.fullmatch(text):
         return int(text)
-    if kind is float and _DECIMAL.fullmatch(text):
+    if kind is float and _DECIMAL.fullmatch(text) and math.isfinite(float(text)):
         return float(text)
     raise BadField(name, text, _allowed(name))
 

@@ -10,6 +10,7 @@ from flask import Blueprint, Response, request
 from service.core.envelopes import Message, read_request
 from service.core.notifications import Ignored
 from service.errors import BadEnvelope, EventsOff
+from service.web.bodies import whole_body
 from service.worker import Outcome, Worker
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ def blueprint(worker: Worker | None, check: Check = nobody_checks) -> Blueprint:
     def events() -> Response:
         if worker is None:
             raise EventsOff("INPUT_BUCKETS is not set")
-        for outcome in _outcomes(worker, dict(request.headers), request.get_data(cache=False)):
+        for outcome in _outcomes(worker, dict(request.headers), whole_body(request)):
             log.info(outcome.status, extra={"subject": outcome.subject, "reason": outcome.reason})
         return Response(status=204)
 

@@ -5,11 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from flask import Request
+from werkzeug.datastructures import FileStorage, MultiDict
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from service.core import strict_json
 from service.core.fields import EXAMPLE, NAMES, Fields, parse_form, parse_json
 from service.core.prompts import Limits
-from service.errors import BadBody, BadField, MissingImage, UnsupportedMediaType
+from service.errors import BadBody, BadField, MissingImage, UnsupportedMediaType, shortened
+from service.web.bodies import check_not_packed, whole_body
+
+# More than a form may have at the highest MAX_PROMPTS; werkzeug reads no further.
+MOST_PARTS = 1000 + len(NAMES)
 
 
 def read_fields(request: Request, limits: Limits) -> Fields:
@@ -21,10 +27,12 @@ def read_fields(request: Request, limits: Limits) -> Fields:
     if request.mimetype == "multipart/form-data":
         return _from_form(request, limits)
     if request.mimetype == "application/json":
-        return parse_json(_document(request.get_data(cache=False)), limits)
+        return parse_json(_document(whole_body(request)), limits)
     if not request.mimetype:
         raise MissingImage(f"the request says no Content-Type; {EXAMPLE}")
-    raise UnsupportedMediaType(f"{request.mimetype} is neither multipart/form-data nor application/json; {EXAMPLE}")
+    raise UnsupportedMediaType(
+        f"{shortened(request.mimetype)} is neither multipart/form-data nor application/json; {EXAMPLE}"
+    )
 
 
 def _check_query(request: Request) -> None:
@@ -36,7 +44,7 @@ def _check_query(request: Request) -> None:
 
 def _document(body: bytes) -> dict[str, object]:
     try:
-        document = strict_json.loads(body.decode("utf-8"))
+        document = strict_json.loads(body.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise BadBody(f"the body is not UTF-8 text (byte {error.start})") from None
     except ValueError as error:
@@ -47,8 +55,9 @@ def _document(body: bytes) -> dict[str, object]:
 
 
 def _from_form(request: Request, limits: Limits) -> Fields:
-    data = _file(request)
-    fields = parse_form(dict(request.form.lists()), limits)
+    texts, files = _parts(request, limits)
+    data = _file(files)
+    fields = parse_form(dict(texts.lists()), limits)
     if data is None and fields.image_uri is None:
         raise MissingImage(f"there is no field image; {EXAMPLE}")
     if data is not None and fields.image_uri is not None:
@@ -56,12 +65,27 @@ def _from_form(request: Request, limits: Limits) -> Fields:
     return replace(fields, image=data)
 
 
-def _file(request: Request) -> bytes | None:
-    for name in request.files:
+def _parts(request: Request, limits: Limits) -> tuple[MultiDict[str, str], MultiDict[str, FileStorage]]:
+    """The text fields and the files of a form."""
+    check_not_packed(request)
+    if not request.mimetype_params.get("boundary"):
+        raise BadBody(
+            "multipart/form-data without a boundary; clients set the header themselves when they make the form"
+        )
+    try:
+        return request.form, request.files
+    except RequestEntityTooLarge:
+        # werkzeug says the same of too many parts.
+        if request.content_length is None or request.content_length > (request.max_content_length or 0):
+            raise
+        raise BadField("prompts", f"more than {MOST_PARTS} fields", f"give 1 to {limits.max_prompts}") from None
+
+
+def _file(files: MultiDict[str, FileStorage]) -> bytes | None:
+    for name in files:
         if name != "image":
             raise BadField(name, "a file", "the only file is image")
-    files = request.files.getlist("image")
-    if len(files) > 1:
-        raise BadField("image", f"{len(files)} files", "send one")
-    data: bytes | None = files[0].read() if files else None
-    return data
+    images = files.getlist("image")
+    if len(images) > 1:
+        raise BadField("image", f"{len(images)} files", "send one")
+    return images[0].read() if images else None
