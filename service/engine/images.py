@@ -29,8 +29,6 @@ _DECODER_ERRORS = (
     struct.error,
     zlib.error,
 )
-# Not told from text by their first bytes: "BM" alone.
-_VAGUE = ("BMP",)
 _WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -92,7 +90,7 @@ def _begins_like(data: bytes) -> str:
     """The format whose mark the bytes begin with; "" for none."""
     for name in _available_formats():
         accept = Image.OPEN[name][1]
-        if name not in _VAGUE and accept is not None and accept(data[:16]) is True:
+        if accept is not None and accept(data[:16]) is True:
             return name
     return ""
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -235,6 +236,16 @@ def open_bench(request: pytest.FixtureRequest) -> Iterator[Callable[..., Bench]]
 @pytest.fixture(scope="session")
 def bench(open_bench: Callable[..., Bench]) -> Bench:
     return open_bench(LocalCloudSettings())
+
+
+@pytest.fixture(scope="session")
+def reading(bench: Bench, start_service: Callable[..., Any]) -> Any:
+    """A service without events that may read two buckets; the `photos` of the docs has the images that they name."""
+    photos = bench.clients.storage.create_bucket("photos")
+    scene = files("service").joinpath("models/demo/scene.png").read_bytes()
+    photos.blob("kitchen.jpg").upload_from_string(scene, content_type="image/png")
+    changes = {"INPUT_BUCKETS": "", "READ_BUCKETS": "sam3-input,photos", "MAX_OBJECT_BYTES": "500000"}
+    return start_service(bench.cloud.environment() | changes).wait_until_ready()
 
 
 @pytest.fixture

@@ -16,13 +16,6 @@ from tools.localcloud import clients
 BUCKET = "sam3-input"
 
 
-@pytest.fixture(scope="module")
-def reading(bench: Any, start_service: Callable[..., Any]) -> Any:
-    """A service without events that may read one bucket."""
-    changes = {"INPUT_BUCKETS": "", "READ_BUCKETS": BUCKET, "MAX_OBJECT_BYTES": "100000"}
-    return start_service(bench.cloud.environment() | changes).wait_until_ready()
-
-
 def ask(service: Any, uri: str) -> requests.Response:
     return requests.post(f"{service.url}/segment", json={"image_uri": uri, "prompts": ["red square"]}, timeout=100)
 
@@ -63,7 +56,7 @@ def test_what_may_not_be_read_or_is_not_there(bench: Any, reading: Any) -> None:
 
 
 def test_what_is_too_large_or_no_image(bench: Any, reading: Any) -> None:
-    bench.upload("uri/large.png", b"x" * 100_001)
+    bench.upload("uri/large.png", b"x" * 500_001)
     answer = ask(reading, f"gs://{BUCKET}/uri/large.png")
     assert refused(answer) == (413, "too_large")
     assert "MAX_OBJECT_BYTES" in answer.json()["detail"]

@@ -48,7 +48,9 @@ def test_a_box_may_reach_beyond_any_image_and_lie_between_pixels() -> None:
     assert [list(box.box_xyxy) for box in parse({"text": "a", "boxes": boxes}).boxes] == boxes
 
 
-BOX_RULE = "it must be four numbers [x0, y0, x1, y1] in pixels of the upright image with x0 < x1 and y0 < y1"
+BOX_RULE = (
+    "it must be four numbers [x0, y0, x1, y1] in pixels of the upright image with x0 < x1 and y0 < y1, none over 1e9"
+)
 
 
 @pytest.mark.parametrize(
