@@ -75,7 +75,8 @@ def words(status: int) -> tuple[str, str]:
     own = _OWN.get(status)
     if own is not None:
         return own.code, own.title
-    name = HTTPStatus(status).phrase
+    # Python 3.13 has a new phrase for it; a code stays.
+    name = "URI Too Long" if status == HTTPStatus.REQUEST_URI_TOO_LONG else HTTPStatus(status).phrase
     return name.lower().replace(" ", "_").replace("-", "_"), name
 
 

@@ -99,10 +99,23 @@ def with_real_image(case: Any, image: bytes, uri: str) -> None:
     case.body = body | {name: value for name, value in real.items() if isinstance(body.get(name), str | bytes)}
 
 
+@pytest.fixture
+def tell(capsys: pytest.CaptureFixture[str]) -> Callable[[str, dict[int, int]], None]:
+    """What `make fuzz` has sent, and how it was answered."""
+
+    def tell(what: str, statuses: dict[int, int]) -> None:
+        if CASES:
+            with capsys.disabled():
+                print(f"\n{what}: {sum(statuses.values())} requests, {dict(sorted(statuses.items()))}")  # noqa: T201
+
+    return tell
+
+
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
 @pytest.mark.parametrize("path", ["/segment", "/events"])
-def test_bodies(described: Any, draw: Callable[..., bytes], path: str, mode: GenerationMode) -> None:
+def test_bodies(described: Any, draw: Callable[..., bytes], tell: Any, path: str, mode: GenerationMode) -> None:
     statuses = fuzz(described[path]["POST"], mode, draw(24, 20))
+    tell(f"POST {path}, {mode.value}", statuses)
     assert sum(statuses.values()) >= (CASES or FEW) / 2
     if path == "/segment" and mode is GenerationMode.POSITIVE:
         assert 200 in statuses
@@ -110,9 +123,11 @@ def test_bodies(described: Any, draw: Callable[..., bytes], path: str, mode: Gen
         assert 400 in statuses
 
 
-def test_everything_else(app: Flask, described: Any) -> None:
+def test_everything_else(app: Flask, described: Any, tell: Any) -> None:
     served = {rule.rule for rule in app.url_map.iter_rules()}
     paths = [path for path, methods in described.raw_schema["paths"].items() if "get" in methods and path in served]
     assert {"/ready", "/health", "/docs", "/openapi.json"} <= set(paths)
     for path in paths:
-        assert set(fuzz(described[path]["GET"], GenerationMode.POSITIVE, b"")) == {200}
+        statuses = fuzz(described[path]["GET"], GenerationMode.POSITIVE, b"")
+        tell(f"GET {path}", statuses)
+        assert set(statuses) == {200}

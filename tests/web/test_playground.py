@@ -101,14 +101,72 @@ def test_errors_are_shown_plainly(page: Any) -> None:
     page.set_input_files("#image", str(SCENE))
     page.get_by_text("960 × 640").wait_for()
     segment(page)
-    assert page.get_by_role("alert").text_content().startswith("400 bad_field: prompts")
+    said = page.get_by_role("alert").text_content()
+    assert said == "A field is not valid: prompts: '0 prompts' is not allowed; give 1 to 64. (400 bad_field)"
 
 
-def test_a_phone_shows_one_column(browser: Any, service: Any) -> None:
-    page = browser.new_page(viewport={"width": 390, "height": 844})
+PROXY = {"status": 502, "content_type": "text/html", "body": "<h1>Bad Gateway</h1>"}
+BUSY = {
+    "status": 429,
+    "content_type": "application/problem+json",
+    "headers": {"Retry-After": "2"},
+    "body": json.dumps({"title": "Too many requests", "detail": "the queue is full", "code": "queue_full"}),
+}
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (BUSY, "Too many requests: the queue is full. Try again in 2 s. (429 queue_full)"),
+        (PROXY, "Something in front of the service has answered 502. <h1>Bad Gateway</h1>"),
+        (None, "The service cannot be reached: is it still running?"),
+    ],
+)
+def test_what_else_may_come_is_put_in_words(page: Any, answer: dict[str, Any] | None, said: str) -> None:
+    page.route("**/segment", lambda route: route.fulfill(**answer) if answer else route.abort())
+    page.set_input_files("#image", str(SCENE))
+    page.get_by_text("960 × 640").wait_for()
+    page.get_by_role("button", name="Segment").click()
+    page.get_by_role("alert").filter(has_text=said[:20]).wait_for()
+    assert said in page.get_by_role("alert").text_content()
+    assert page.get_by_role("button", name="Segment").is_enabled()
+
+
+# The tallest column of pixels that labels change, and the canvas, in CSS pixels.
+LABELS = """() => {
+  const canvas = document.getElementById("canvas"), box = document.getElementById("show-labels");
+  const pixels = () => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.slice();
+  const [labelled] = [pixels(), box.click()], plain = pixels();
+  let most = 0;
+  for (let x = 0; x < canvas.width; x++)
+    for (let y = 0, run = 0; y < canvas.height; y++) {
+      const at = 4 * (y * canvas.width + x);
+      run = [0, 1, 2].some((i) => labelled[at + i] !== plain[at + i]) ? run + 1 : 0;
+      most = Math.max(most, run);
+    }
+  return [most / devicePixelRatio, canvas.clientWidth, canvas.width];
+}"""
+
+
+def test_a_phone_shows_one_column_with_labels_that_can_be_read(browser: Any, service: Any) -> None:
+    page = browser.new_page(viewport={"width": 390, "height": 844}, device_scale_factor=3)
     page.goto(service.url)
+    page.set_input_files("#image", str(SCENE))
+    page.get_by_text("960 × 640").wait_for()
+    page.get_by_label("Prompts").fill("frog")
+    segment(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    label_px, shown_px, canvas_px = page.evaluate(LABELS)
+    assert label_px >= 16
+    assert canvas_px == 3 * shown_px > 900
     page.close()
+
+
+def test_a_small_image_is_enlarged(page: Any, draw: Any, tmp_path: Path) -> None:
+    (tmp_path / "icon.png").write_bytes(draw(40, 40))
+    page.set_input_files("#image", str(tmp_path / "icon.png"))
+    page.get_by_text("40 × 40").wait_for()
+    assert page.locator("#canvas").bounding_box()["width"] == 320
 
 
 def test_by_keyboard_alone(page: Any) -> None:

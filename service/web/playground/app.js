@@ -124,7 +124,7 @@ async function run(event) {
     show(answer, text, Math.round(performance.now() - begun));
   } catch (error) {
     say("");
-    fail(`No answer: ${error.message}`);
+    fail(`The service cannot be reached: is it still running? (${error.message})`);
   } finally {
     $("run").disabled = false;
   }
@@ -140,13 +140,19 @@ function show(answer, text, ms) {
     const stages = Object.entries(document_.timing_ms).map(([stage, time]) => `${stage} ${time}`).join(", ");
     say(`Answered in ${ms} ms (${stages})`);
   } else {
-    const again = answer.headers.get("Retry-After");
     say("");
-    fail(`${answer.status} ${document_.code ?? ""}: ${document_.detail ?? text.slice(0, 300)}${again ? ` (try again in ${again} s)` : ""}`);
+    fail(inWords(answer, document_, text));
   }
   const line = ({ label, scores }) => Object.assign(document.createElement("li"), { textContent: `${label}: ${scores.length}` });
   $("counts").replaceChildren(...(state.answer?.results ?? []).map(line));
   redraw();
+}
+
+function inWords(answer, problem, text) {
+  const again = answer.headers.get("Retry-After");
+  const wait = again ? ` Try again in ${again} s.` : "";
+  if (problem.detail) return `${problem.title}: ${problem.detail}.${wait} (${answer.status} ${problem.code})`;
+  return `Something in front of the service has answered ${answer.status}.${wait} ${text.slice(0, 300)}`;
 }
 
 $("form").addEventListener("submit", run);
@@ -165,6 +171,7 @@ $("copy").addEventListener("click", async () => {
   await navigator.clipboard.writeText($("curl").textContent);
   say("Copied.");
 });
+addEventListener("resize", redraw);
 addEventListener("dragover", (event) => { event.preventDefault(); document.body.classList.add("over"); });
 addEventListener("dragleave", () => document.body.classList.remove("over"));
 addEventListener("drop", (event) => {
