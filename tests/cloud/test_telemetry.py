@@ -53,10 +53,18 @@ def labels_of(line: dict[str, Any]) -> dict[str, str]:
     return dict(line["logging.googleapis.com/labels"])
 
 
+EVENT_STAGES = ["fetch", "decode", "queue", "encode_image", "ground", "postprocess", "write", "announce"]
+
+
 def test_pushed_events(
-    own_bench: Any, start_service: Callable[..., Any], draw: Callable[..., bytes], eventually: Callable[..., None]
+    own_bench: Any,
+    collector: Any,
+    start_service: Callable[..., Any],
+    draw: Callable[..., bytes],
+    eventually: Callable[..., None],
 ) -> None:
-    service = start_service(own_bench.cloud.environment()).wait_until_ready()
+    endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+    service = start_service(own_bench.cloud.environment() | endpoint).wait_until_ready()
     own_bench.cloud.push_to(f"{service.url}/events")
     upload(own_bench, "told.png", draw())
     eventually(lambda: sample(service.url, "sam3_events_total", outcome="succeeded") == 1, 60, service.output)
@@ -84,6 +92,22 @@ def test_pushed_events(
     headers = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
     requests.post(f"{service.url}/events", b"", headers=headers, timeout=30)
     assert lines(service)[-1]["logging.googleapis.com/trace"] == f"projects/{project}/traces/{TRACE}"
+    own_bench.cloud.push_to("")
+    service.__exit__()  # what is left of the spans is exported at the end
+    check_spans(collector.spans, outcome["logging.googleapis.com/spanId"])
+
+
+def check_spans(spans: list[Any], span_id: str) -> None:
+    """The stages of the event whose span has this id, one after the other."""
+    [event] = [span for span in spans if span.span_id.hex() == span_id]
+    assert event.name == "POST /events"
+    assert {a.key: a.value.string_value for a in event.attributes}["sam3.outcome"] == "succeeded"
+    stages = [span for span in spans if span.parent_span_id == event.span_id]
+    by_start = sorted(stages, key=lambda span: span.start_time_unix_nano)
+    names = [span.name for span in by_start]
+    assert [name for name in names if name != "fetch"] == EVENT_STAGES[1:]
+    assert names[0] == "fetch"
+    assert {span.trace_id for span in stages} == {event.trace_id}
 
 
 def test_an_event_that_comes_again_is_counted_by_its_error(

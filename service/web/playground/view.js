@@ -17,6 +17,7 @@ export function draw(canvas, state, show) {
   for (const one of found) drawShape(look, one);
   for (const one of found) drawBox(look, one);
   for (const box of state.boxes) drawExemplar(look, box);
+  if (show.labels) for (const one of found) drawLabel(look, one);
 }
 
 // As large as there is room for, at most its own size, but a small one enlarged; one canvas pixel a pixel of the screen.
@@ -44,16 +45,17 @@ function drawShape({ pen, scale, line, show }, { result, n, colour }) {
   if (show.contours) pen.stroke(path);
 }
 
-function drawBox({ pen, scale, line, letters, show }, { result, n, score, colour }) {
+function drawBox({ pen, scale, line, show }, { result, n, colour }) {
   const [x0, y0, x1, y1] = result.boxes[n].map((edge) => edge * scale);
   pen.strokeStyle = colour;
   pen.lineWidth = line;
   if (show.boxes) pen.strokeRect(x0, y0, x1 - x0, y1 - y0);
-  if (show.labels) drawLabel(pen, letters, colour, `${result.label} ${score.toFixed(2)}`, { x0, y0, y1 });
 }
 
 // Above the box, else below it, else in it.
-function drawLabel(pen, letters, colour, text, { x0, y0, y1 }) {
+function drawLabel({ pen, scale, letters }, { result, n, score, colour }) {
+  const [x0, y0, , y1] = result.boxes[n].map((edge) => edge * scale);
+  const text = `${result.label} ${score.toFixed(2)}`;
   pen.font = `600 ${letters}px system-ui, sans-serif`;
   const { width: most, height: bottom } = pen.canvas;
   const high = letters * 1.4, wide = Math.min(most, pen.measureText(text).width + letters * 0.6);
