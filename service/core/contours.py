@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import cv2
 import numpy as np
 
@@ -19,19 +17,20 @@ def outer_rings(mask: Mask, tolerance_px: float = 0.0) -> list[Ring]:
 
 
 def hole_rings(mask: Mask, tolerance_px: float = 0.0) -> list[Ring]:
-    """The holes in the `outer_rings`, as [x, y] pixels of the image, simplified.
+    """Every ring within the `outer_rings`, as [x, y] pixels of the image, simplified: holes, and islands in holes.
 
-    As OpenCV traces them, a ring runs through those pixels of the mask that surround the hole. What lies in a hole
-    is no part of any ring, neither here nor there.
+    As OpenCV traces them, the ring of a hole runs through those pixels of the mask that surround it. Filled together
+    with the outer rings by the even-odd rule (`cv2.fillPoly`) they give the mask.
     """
     contours, hierarchy = cv2.findContours(
         mask.pixels, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE, offset=(mask.left, mask.top)
     )
     if not contours:
         return []
-    parents: list[int] = hierarchy[0, :, 3].tolist()
-    found = (_points(ring) for ring, parent in zip(contours, parents, strict=True) if _is_hole(parent, parents))
-    return [simplified(ring, tolerance_px) for ring in found]
+    parents = hierarchy[0, :, 3]
+    return [
+        simplified(_points(ring), tolerance_px) for ring, parent in zip(contours, parents, strict=True) if parent >= 0
+    ]
 
 
 def simplified(ring: Ring, tolerance_px: float) -> Ring:
@@ -43,11 +42,6 @@ def simplified(ring: Ring, tolerance_px: float) -> Ring:
     if tolerance_px <= 0:
         return ring
     return _points(cv2.approxPolyDP(np.asarray(ring, np.int32), tolerance_px, closed=True))
-
-
-def _is_hole(parent: int, parents: Sequence[int]) -> bool:
-    """Whether its parent is an outermost ring: levels are outer ring, hole, what lies in the hole, its hole, …."""
-    return parent >= 0 and parents[parent] < 0
 
 
 def _points(contour: object) -> Ring:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.metrics_core import Metric
 
 from service.core.observe import Items, Observer, Stage
 
@@ -86,10 +87,19 @@ def render(registry: CollectorRegistry) -> tuple[bytes, str]:
 
 
 def metrics_table(registry: CollectorRegistry) -> str:
-    """The Markdown table of this service's own metrics, as docs/telemetry.md shows it."""
+    """The Markdown table of this service's own metrics, as docs/telemetry.md shows it.
+
+    Labels are those of the samples: of a metric that has none yet they are not known.
+    """
     rows = [
-        f"| `{family.name}{'_total' if family.type == 'counter' else ''}` | {family.type} | {family.documentation} |"
+        f"| `{family.name}{'_total' if family.type == 'counter' else ''}` | {family.type} | {_labels(family)} "
+        f"| {family.documentation} |"
         for family in registry.collect()
         if family.name.startswith("sam3_")
     ]
-    return "\n".join(["| metric | type | meaning |", "|---|---|---|", *rows]) + "\n"
+    return "\n".join(["| metric | type | labels | meaning |", "|---|---|---|---|", *rows]) + "\n"
+
+
+def _labels(family: Metric) -> str:
+    names = dict.fromkeys(name for sample in family.samples for name in sample.labels if name != "le")
+    return ", ".join(f"`{name}`" for name in names) or "–"

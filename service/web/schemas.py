@@ -56,7 +56,11 @@ class PromptInstances(TypedDict):
     mask_shape: Annotated[list[int], Field(min_length=4, max_length=4, description="[instances, 1, height, width]")]
     masks_rle: NotRequired[list[Rle]]
     contours: NotRequired[Annotated[list[list[list[_POINT_XY]]], Field(description="outer rings of [x, y]")]]
-    holes: NotRequired[Annotated[list[list[list[_POINT_XY]]], Field(description="rings of the holes in contours")]]
+    holes: NotRequired[
+        Annotated[
+            list[list[list[_POINT_XY]]], Field(description="rings within contours: of holes, and of islands in them")
+        ]
+    ]
 
 
 @with_config(_STRICT)

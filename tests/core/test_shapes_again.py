@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco
 from scipy.ndimage import binary_fill_holes
 
-from service.core.masks import Mask, crop_masks, paste, rings, rle
+from service.core.contours import hole_rings, outer_rings
+from service.core.masks import Mask, crop_masks, paste, rle
 
 FRAME = (90, 130)
 logits = arrays(
@@ -22,11 +23,11 @@ logits = arrays(
 )
 
 
-def drawn_again(mask: Mask) -> NDArray[np.bool_]:
-    """Each outer ring filled."""
+def drawn_again(mask: Mask, *, holes: bool) -> NDArray[np.bool_]:
+    """The rings of the answer filled: by the even-odd rule, so that a hole within a ring stays empty."""
     frame = np.zeros(mask.size_hw, np.uint8)
-    for ring in rings(mask):
-        cv2.fillPoly(frame, [np.array(ring, np.int32)], 1)
+    found = outer_rings(mask) + (hole_rings(mask) if holes else [])
+    cv2.fillPoly(frame, [np.array(ring, np.int32) for ring in found], 1)
     return frame.astype(bool)
 
 
@@ -42,4 +43,15 @@ def test_every_mask_comes_back(maps: Any) -> None:
         np.testing.assert_array_equal(coco.decode(rle(mask)), frame)
         if frame.any():
             # Outer rings know no holes: an instance with holes comes back filled.
-            assert iou(drawn_again(mask), binary_fill_holes(frame)) >= 0.99
+            assert iou(drawn_again(mask, holes=False), binary_fill_holes(frame)) >= 0.99
+            assert iou(drawn_again(mask, holes=True), frame) >= 0.99
+
+
+def test_a_ring_around_a_ring_comes_back() -> None:
+    """An instance with an island in its hole, and a hole in that."""
+    frame = np.zeros(FRAME, np.uint8)
+    for radius, value in ((40, 1), (30, 0), (20, 1), (10, 0)):
+        cv2.circle(frame, (60, 45), radius, value, -1)
+    mask = Mask.of(frame, 0, 0, FRAME)
+    assert iou(drawn_again(mask, holes=True), frame.astype(bool)) >= 0.99
+    assert iou(drawn_again(mask, holes=False), frame.astype(bool)) < 0.7

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.core.results import ModelInfo
 from service.engine.base import Grounding
 from service.engine.batcher import BatchPolicy, ModelThread
-from service.engine.device_memory import device_memory_bytes
 from service.engine.place import Terms
-from service.telemetry.listening import listen
 from service.telemetry.metrics import Metrics, metrics_table, render
 from service.telemetry.model_metrics import ModelMetrics
 
@@ -67,11 +64,33 @@ def segment(service: Any, draw: Callable[..., bytes]) -> Callable[..., requests.
     return segment
 
 
-def test_the_table_in_the_docs_is_that_of_the_registry() -> None:
-    with ExitStack() as closing:
-        registry = listen(None, closing).registry
-        registry.register(ModelMetrics(ModelThread(lambda report: Nothing()), device_memory_bytes))
-        assert metrics_table(registry) in DOCS.read_text()
+@pytest.fixture
+def told(model: ModelThread) -> CollectorRegistry:
+    """A registry that has heard of everything once, so that every metric has its labels."""
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    metrics.answered("segment", 200, 0.1)
+    metrics.stage("decode", 0.0, 0.1)
+    metrics.event("succeeded")
+    metrics.forward("images", 1)
+    metrics.texts(1, 1)
+    metrics.found(1)
+    model.start().result(30)
+    registry.register(ModelMetrics(model, lambda: {"allocated": 7}))
+    return registry
+
+
+def test_the_table_in_the_docs_is_that_of_the_registry(told: CollectorRegistry) -> None:
+    assert metrics_table(told) in DOCS.read_text()
+
+
+def test_the_deployed_service_has_the_metrics_of_the_table(told: CollectorRegistry, scrape: Any) -> None:
+    def names(families: Any) -> set[tuple[str, str]]:
+        """But for the times at which series began."""
+        ours = [family for family in families if family.name.startswith("sam3_")]
+        return {(family.name, family.type) for family in ours if not family.name.endswith("_created")}
+
+    assert names(scrape().families) == names(told.collect())
 
 
 def test_a_request_is_counted(scrape: Callable[[], Samples], segment: Callable[..., requests.Response]) -> None:
@@ -189,15 +208,8 @@ def test_two_services_in_one_process_count_for_themselves() -> None:
     assert "sam3_instances_total 4.0" in render(second)[0].decode()
 
 
-def test_every_label_is_explained() -> None:
-    """In the documentation of its metric, and the less obvious ones in a table of their own."""
-    registry = CollectorRegistry()
-    metrics = Metrics(registry)
-    metrics.answered("segment", 200, 0.1)
-    metrics.stage("decode", 0.0, 0.1)
-    metrics.event("succeeded")
-    metrics.forward("images", 1)
-    metrics.texts(1, 1)
-    for family in registry.collect():
+def test_every_label_is_explained(told: CollectorRegistry) -> None:
+    """In the documentation of its metric."""
+    for family in told.collect():
         labels = {label for sample in family.samples for label in sample.labels} - {"le"}
         assert labels <= set(re.findall(r"`(\w+)`", family.documentation)), family.name
