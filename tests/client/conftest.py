@@ -17,6 +17,7 @@ class Script:
     url: str = ""
     answers: list[Answer] = field(default_factory=list)
     seen: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
     ports: set[int] = field(default_factory=set)
 
 
@@ -28,8 +29,9 @@ def script() -> Iterator[Script]:
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             script.seen.append((dict(self.headers), body))
+            script.paths.append(self.path)
             script.ports.add(self.client_address[1])
             status, headers, content = script.answers.pop(0)
             self.send_response(status)
@@ -37,6 +39,8 @@ def script() -> Iterator[Script]:
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(content)
+
+        do_GET = do_POST  # noqa: N815
 
         def log_message(self, *_: object) -> None:
             pass

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from importlib.resources import files
 from typing import Any
 
@@ -14,6 +15,7 @@ from pycocotools import mask as coco
 from pycocotools.coco import COCO
 
 from sam3_client import Backoff, BadRequest, Forbidden, Problem, Prompt, Sam3Client, Unavailable, Unreachable
+from sam3_client.results import segmentation
 from sam3_client.rle import decode_plainly
 from sam3_client.transport import Transport
 
@@ -67,6 +69,30 @@ def test_a_coco_data_set_that_pycocotools_reads(service: Any, capsys: pytest.Cap
     for annotation in data.loadAnns(data.getAnnIds([7])):
         assert annotation["area"] == data.annToMask(annotation).sum()
     assert data.loadRes(data.dataset["annotations"]).getAnnIds([7]) == data.getAnnIds([7])
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_detections_of_supervision(service: Any) -> None:
+    supervision = pytest.importorskip("supervision", reason="to_supervision() needs supervision")
+    with Sam3Client(service.url) as client:
+        found = client.segment(str(DEMO), ["frog", "strawberry"])
+        bare = client.segment(str(DEMO), ["frog"], return_masks=False).to_supervision()
+        nothing = client.segment(str(DEMO), ["rocket"]).to_supervision()
+    detections = found.to_supervision()
+    assert isinstance(detections, supervision.Detections)
+    assert detections.class_id.tolist() == [0] * FROGS + [1] * 2
+    assert detections.data["class_name"].tolist() == ["frog"] * FROGS + ["strawberry"] * 2
+    np.testing.assert_allclose(detections.confidence, np.concatenate([r.scores for r in found.results]))
+    np.testing.assert_array_equal(detections.mask, np.concatenate([r.masks() for r in found.results]))
+    np.testing.assert_allclose(detections.area, [a["area"] for a in found.to_coco()["annotations"]])
+    assert (bare.mask, len(bare)) == (None, FROGS)
+    assert len(nothing) == 0
+
+
+def test_without_supervision_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(ImportError, match="pip install supervision"):
+        segmentation(ANSWER).to_supervision()
 
 
 def test_every_kind_of_image_gives_the_same(service: Any) -> None:
