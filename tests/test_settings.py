@@ -74,6 +74,29 @@ def test_a_bad_value_is_one_line_with_name_value_and_what_is_allowed(name: str, 
     assert "hf_secret" not in line
 
 
+def wrong_values() -> list[tuple[str, str]]:
+    """For each setting that cannot be just any text, what it must refuse: no number, and beyond both ends."""
+    schema = Settings.model_json_schema()["properties"]
+    found = []
+    for field, rule in schema.items():
+        if rule.get("type") == "integer":
+            found += [(field, "many"), (field, "1.5"), (field, str(rule["minimum"] - 1))]
+            found += [(field, str(rule["maximum"] + 1))] if "maximum" in rule else []
+        elif rule.get("type") == "boolean":
+            found.append((field, "perhaps"))
+        elif "enum" in rule or any("pattern" in kind for kind in rule.get("anyOf", ())) or "bucket" in field:
+            found.append((field, "no such/value"))
+    return [(field.upper(), value) for field, value in found]
+
+
+@pytest.mark.parametrize(("name", "value"), wrong_values())
+def test_every_setting_refuses_what_its_row_does_not_allow(name: str, value: str) -> None:
+    with pytest.raises(BadSetting) as caught:
+        Settings.from_environment({name: value})
+    allowed = next(line for line in settings_table().splitlines() if line.startswith(f"| `{name}` |")).split(" | ")[1]
+    assert str(caught.value).startswith(f"{name}: {value!r} is not allowed; allowed: {allowed}")
+
+
 @pytest.mark.parametrize(
     ("environment", "named"),
     [

@@ -8,8 +8,10 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import requests
 
+from service.telemetry import tracing
 from tests.collector import Collector
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -32,6 +34,8 @@ def test_a_request_is_a_span_and_its_stages_are_in_it(
     )
     assert answer.ok, answer.text
     assert requests.get(f"{service.url}/nope/secret", timeout=60).status_code == 404
+    unsampled = {"traceparent": f"00-{TRACE}-{SPAN}-00"}
+    assert requests.post(f"{service.url}/segment", data=b"", headers=unsampled, timeout=60).status_code == 400
     service.__exit__()  # what is left is exported at the end
 
     by_name = {span.name: span for span in collector.spans}
@@ -49,21 +53,25 @@ def test_a_request_is_a_span_and_its_stages_are_in_it(
         before = span.start_time_unix_nano
     assert collector.service_names == {"sam3-service"}
 
-    [line] = [line for line in map(json.loads, service.output().splitlines()) if line["message"] == "POST /segment"]
+    lines = [line for line in map(json.loads, service.output().splitlines()) if line["message"] == "POST /segment"]
+    line, _ = lines  # the caller of the second does not sample: no span of it has come
     assert line["logging.googleapis.com/trace"] == TRACE
     assert line["logging.googleapis.com/spanId"] == root.span_id.hex()
     assert "Traceback" not in service.output()
 
 
-def test_a_caller_that_does_not_sample_is_not_traced(collector: Collector, start_service: Callable[..., Any]) -> None:
-    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_SERVICE_NAME": "mine"}
-    service = start_service(environment).wait_until_ready()
-    for flags in ("00", "01"):
-        headers = {"traceparent": f"00-{TRACE}-{SPAN}-{flags}"}
-        requests.post(f"{service.url}/segment", data=b"", headers=headers, timeout=60)
-    service.__exit__()
-    assert [span.name for span in collector.spans] == ["POST /segment"]
-    assert collector.service_names == {"mine"}
+@pytest.mark.parametrize(("name", "expected"), [("mine", "mine"), ("", "sam3-service")])
+def test_the_service_may_have_another_name(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch, name: str, expected: str
+) -> None:
+    monkeypatch.setenv("OTEL_SERVICE_NAME", name)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+    traces = tracing.connect()
+    with traces.span("request", None):
+        pass
+    traces.close()
+    assert [span.name for span in collector.spans] == ["request"]
+    assert collector.service_names == {expected}
 
 
 BASE = """
