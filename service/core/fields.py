@@ -57,8 +57,9 @@ def parse_form(form: Mapping[str, Sequence[str]], limits: Limits) -> Fields:
         _check_known(name, name)
         if name != "prompts" and len(values) != 1:
             raise BadField(name, list(values), "give it once")
-    single = {name: _from_text(name, values[0]) for name, values in form.items() if name != "prompts"}
-    return _validated(single | {"prompts": list(form.get("prompts", ()))}, limits)
+    sent = {name: values[0] for name, values in form.items() if name != "prompts"}
+    single = {name: _from_text(name, text) for name, text in sent.items()}
+    return _validated(single | {"prompts": list(form.get("prompts", ()))}, limits, sent)
 
 
 def parse_json(document: Mapping[str, Any], limits: Limits) -> Fields:
@@ -71,12 +72,13 @@ def parse_json(document: Mapping[str, Any], limits: Limits) -> Fields:
     return fields
 
 
-def _validated(values: dict[str, Any], limits: Limits) -> Fields:
+def _validated(values: dict[str, Any], limits: Limits, sent: Mapping[str, str] = {}) -> Fields:
+    """`sent`: how the caller has spelt them, where that is not the values themselves."""
     try:
         body = Body.model_validate(values)
     except ValidationError as error:
         name = str(error.errors(include_url=False)[0]["loc"][0])
-        raise BadField(name, _harmless(name, values[name]), _allowed(name)) from None
+        raise BadField(name, _harmless(name, sent.get(name, values[name])), _allowed(name)) from None
     prompts = parse_prompts(body.prompts, limits)
     options = parse_options({name: getattr(body, name) for name in ANSWER_OPTIONS})
     if body.image is not None and body.image_uri is not None:

@@ -11,11 +11,13 @@ from service.errors import UnsupportedMediaType
 def whole_body(request: Request) -> bytes:
     """All bytes of the body. Raises RequestEntityTooLarge over MAX_CONTENT_LENGTH, UnsupportedMediaType when packed.
 
-    werkzeug ends a chunked body at the limit as if it were over there.
+    werkzeug ends a chunked body at the limit as if it were over there. Only a server that ends the input itself can be
+    asked whether there is more; another would wait for what never comes.
     """
     check_not_packed(request)
     body = request.get_data(cache=False)
-    if request.content_length is None and request.environ["wsgi.input"].read(1):
+    in_chunks = request.content_length is None and request.environ.get("wsgi.input_terminated")
+    if in_chunks and request.environ["wsgi.input"].read(1):
         raise RequestEntityTooLarge
     return body
 

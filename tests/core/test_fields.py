@@ -79,6 +79,13 @@ def test_what_json_may_not_say(changes: dict[str, Any], detail: str) -> None:
     assert len(caught.value.detail) < 400
 
 
+@pytest.mark.parametrize("sent", ["2", "0.99999999999999999", "1e3", "1e999", "nan", "-1"])
+def test_a_value_is_named_as_it_was_sent(sent: str) -> None:
+    with pytest.raises(BadField) as caught:
+        parse_form({"prompts": ["a"], "threshold": [sent]}, LIMITS)
+    assert caught.value.detail == f"threshold: '{sent}' is not allowed; it must be a number from 0 to below 1"
+
+
 def test_prompts_left_out_of_json_are_none() -> None:
     with pytest.raises(BadField, match="prompts: '0 prompts' is not allowed; give 1 to 64"):
         parse_json({"image": IMAGE}, LIMITS)

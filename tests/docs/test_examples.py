@@ -5,12 +5,15 @@ Those with an image in a bucket are run by tests/cloud/test_examples.py.
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
-from tests.examples import EXAMPLES, RUNNERS, Example, prepare
+from tests.examples import EXAMPLES, ROOT, RUNNERS, Example, prepare
 
 HERE = [example for example in EXAMPLES if not example.in_a_bucket]
 
@@ -27,6 +30,14 @@ def test_an_example(service: Any, folder: Path, example: Example) -> None:
 
 def test_there_are_some_of_each_language() -> None:
     assert {example.language for example in EXAMPLES if example.where.startswith("docs/api.md")} == set(RUNNERS)
+
+
+def test_the_error_that_is_shown_is_the_one_that_comes(service: Any, folder: Path) -> None:
+    shown = re.search(r'^{"type".*?}$', (ROOT / "docs/api.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert shown
+    image = {"image": (folder / "photo.jpg").read_bytes()}
+    form = {"prompts": "cat", "threshold": "2"}
+    assert requests.post(f"{service.url}/segment", files=image, data=form, timeout=60).json() == json.loads(shown[0])
 
 
 @pytest.mark.parametrize(

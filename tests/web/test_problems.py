@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -151,6 +152,13 @@ def test_what_no_door_answers(url: str, method: str, path: str, status: int) -> 
     problem = requests.request(method, url + path, timeout=60).json()
     assert set(problem) == KEYS
     assert ({problem["code"]}, problem["retryable"]) == CONTRACT[status]
+
+
+def test_without_a_length_there_is_no_body_and_nobody_waits_for_one(url: str) -> None:
+    """Where the server does not end the input itself, as werkzeug's own."""
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=60) as connection:
+        connection.sendall(b"POST /segment HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\r\n")
+        assert b" 400 " in connection.recv(1000)
 
 
 class Gated:
