@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
+
 from flask import Blueprint, Response
 
 # Nothing but this service's own files and answers, no inline scripts; the picture that was chosen is a blob.
@@ -14,10 +16,11 @@ _POLICY = (
 def blueprint() -> Blueprint:
     """The page and what it loads, under /playground."""
     door = Blueprint("playground", __name__, static_folder="playground", static_url_path="/playground")
+    html = files(__package__).joinpath("playground", "index.html").read_text(encoding="utf-8")
 
     @door.get("/")
     def page() -> Response:
-        return door.send_static_file("index.html")
+        return Response(html, content_type="text/html; charset=utf-8")
 
     @door.after_request
     def guarded(answer: Response) -> Response:
