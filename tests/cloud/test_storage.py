@@ -144,7 +144,7 @@ def test_a_broken_grant_is_trouble_and_no_fault_of_the_input(
         lambda: store.write_json(OUT, "a", b"{}", if_generation=0, metadata={}),
     ):
         # Not RetryError: asking again would not mend it, and take as long as the event has.
-        with pytest.raises(CloudUnavailable, match="gs://.*: (InvalidOperation|Forbidden)"):
+        with pytest.raises(CloudUnavailable, match=r"gs://.*: (InvalidOperation|Forbidden)"):
             call()
 
 
