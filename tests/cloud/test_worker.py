@@ -1,4 +1,4 @@
-"""The delivery table of docs/events.md: races and faults, staged around the real storage and Pub/Sub clients."""
+"""The worker on the real storage and Pub/Sub clients: what of docs/events.md goes beyond its delivery table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from service.core.envelopes import Message
-from service.errors import BadEnvelope, BadField, CloudUnavailable, NotReady, QueueFull, UnreadableImage
+from service.errors import BadEnvelope, BadField, CloudUnavailable, NotReady, UnreadableImage
 
 PROMPTS = '["cat", "dog"]'
 
@@ -125,30 +125,6 @@ def test_either_event_may_come_first(bench: Any, stage: Any, first: str) -> None
     assert s.handle(uploads[first]()) == ["waiting_for_prompts" if first == "image" else "waiting_for_image"]
     assert s.handle(uploads[second]()) == ["succeeded"]
     assert replayed(bench, f"order/{first}.jpg") == ["false"]
-
-
-def test_an_overwritten_image_is_left_to_the_newer_event(bench: Any, stage: Any) -> None:
-    s = stage()
-    bench.upload("stale/a.prompts.json", PROMPTS)
-    old = bench.upload("stale/a.jpg", b"old", "image/jpeg")
-    bench.upload("stale/a.jpg", b"new", "image/jpeg")
-    assert s.handle(old) == ["stale"]
-    bench.delete("stale/a.jpg")
-    assert s.handle(old) == ["stale"]
-    assert s.segmenter.calls == 0
-    assert bench.output("stale/a.jpg.json") is None
-    assert bench.results.about("stale/a.jpg") == []
-
-
-def test_an_overwritten_or_deleted_sidecar_is_left_to_the_newer_event(bench: Any, stage: Any) -> None:
-    s = stage()
-    bench.upload("stale/b.jpg", b"image", "image/jpeg")
-    old = bench.upload("stale/b.prompts.json", PROMPTS)
-    bench.upload("stale/b.prompts.json", '["fox"]')
-    assert s.handle(old) == ["stale"]
-    bench.delete("stale/b.prompts.json")
-    assert s.handle(old) == ["stale"]
-    assert s.segmenter.calls == 0
 
 
 def test_an_image_overwritten_before_it_is_read(bench: Any, stage: Any) -> None:
@@ -329,48 +305,6 @@ def test_a_field_that_only_the_image_shows_to_be_bad_is_the_inputs_fault(bench: 
     }
 
 
-@pytest.mark.parametrize("error", [NotReady("loading"), QueueFull("full"), CloudUnavailable("down")])
-def test_our_own_trouble_leaves_nothing_and_asks_for_redelivery(bench: Any, stage: Any, error: Exception) -> None:
-    s = stage()
-    name = f"trouble/{type(error).__name__}"
-    bench.upload(f"{name}.prompts.json", PROMPTS)
-    image = bench.upload(f"{name}.jpg", b"image", "image/jpeg")
-
-    def fail() -> None:
-        raise error
-
-    s.segmenter.before = once(fail)
-    with pytest.raises(type(error)):
-        s.handle(image)
-    assert bench.output(f"{name}.jpg.json") is None
-    assert bench.output(f"{name}.jpg.error.json") is None
-    assert s.handle(image) == ["succeeded"]
-    assert replayed(bench, f"{name}.jpg") == ["false"]
-
-
-@pytest.mark.parametrize("at", ["list", "read", "write_json"])
-def test_storage_trouble_at_any_point(bench: Any, stage: Any, at: str) -> None:
-    s = stage()
-    bench.upload(f"storage/{at}.prompts.json", PROMPTS)
-    image = bench.upload(f"storage/{at}.jpg", b"image", "image/jpeg")
-    s.store.trouble = raising(CloudUnavailable("down"), at=at)
-    with pytest.raises(CloudUnavailable):
-        s.handle(image)
-    assert bench.results.about(f"storage/{at}.jpg") == []
-    assert s.handle(image) == ["succeeded"]
-
-
-def test_a_lost_announcement_comes_as_a_replay(bench: Any, stage: Any) -> None:
-    s = stage()
-    bench.upload("announce/a.prompts.json", PROMPTS)
-    image = bench.upload("announce/a.jpg", b"image", "image/jpeg")
-    s.publisher.trouble = raising(CloudUnavailable("down"), at="publish")
-    with pytest.raises(CloudUnavailable):
-        s.handle(image)
-    assert s.handle(image) == ["replayed"]
-    assert replayed(bench, "announce/a.jpg") == ["true"]
-
-
 def test_an_unreadable_image_in_the_middle_of_a_stem_stops_no_other(bench: Any, stage: Any) -> None:
     s = stage()
     for name in ("a.gif", "a.jpg", "a.png"):
@@ -447,15 +381,6 @@ def test_a_message_with_as_many_attributes_as_there_may_be_is_kept(bench: Any, s
     stage().worker.deliver(Message(b'"full"', attributes, subscription="s"))
     message = bench.dead_letters.all()[-1]
     assert (message.data, message.attributes) == ("full", attributes)
-
-
-def test_an_unreadable_push_that_cannot_be_kept_is_not_acknowledged(stage: Any) -> None:
-    s = stage()
-    s.publisher.trouble = raising(CloudUnavailable("down"), at="publish")
-    with pytest.raises(CloudUnavailable):
-        s.worker.deliver(Message(b"x"))
-    with pytest.raises(BadEnvelope):
-        stage(DEAD_LETTER_TOPIC="").worker.deliver(Message(b"x"))
 
 
 def test_a_list_of_the_outputs_tells_what_they_were_made_of(bench: Any, stage: Any) -> None:
