@@ -152,6 +152,24 @@ def test_a_sidecar_that_names_its_own_output(served: Any, cost: Any, draw: Calla
     assert (stem.total(), prompts) == (AT_MOST + 1, 1)
 
 
+def test_a_named_output_with_a_result_of_other_prompts(served: Any, cost: Any, draw: Callable[..., bytes]) -> None:
+    """The inputs are looked at again, as what lies there does not show whether it was made from older ones."""
+    place = {"output": "gs://sam3-output/calls/other.json"}
+    served.upload("other/a.png.prompts.txt", "cat", "text/plain")
+    for rank in ("a.png.prompts.json", "a.prompts.json"):
+        served.wait_until_quiet()
+        served.upload(f"other/{rank}", sidecar([rank], **place), "application/json")
+        if rank == "a.png.prompts.json":
+            served.upload("other/a.png", draw(), "image/png")
+    served.wait_until_quiet()
+    served.bench.delete("other/a.prompts.json")
+    calls, prompts = cost(
+        lambda: served.upload("other/a.png.prompts.json", sidecar(["dog"], **place), "application/json")
+    )
+    assert prompts == 1
+    assert AT_MOST < calls.total() <= 12
+
+
 @pytest.mark.parametrize("more", [{}, {"output": "gs://sam3-output/calls/pictures.json"}], ids=["", "named"])
 def test_each_picture_beside_a_result_is_one_more(
     served: Any, cost: Any, draw: Callable[..., bytes], more: dict[str, str]

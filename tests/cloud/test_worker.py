@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import zlib
 from collections.abc import Callable
@@ -374,6 +375,26 @@ def test_an_unreadable_message_is_kept_as_it_was(bench: Any, stage: Any) -> None
     assert message.data == {"image": 7}
     reason = "not a job: image: 7 is not allowed; it must be gs://bucket/object or gs://bucket/object#generation"
     assert message.attributes == attributes | {"reason": reason, "subscription": subscription}
+
+
+def test_a_message_with_names_that_nobody_may_publish_is_kept(bench: Any, stage: Any) -> None:
+    """Google's own clients add such names, and Pub/Sub refuses them from anybody else."""
+    unread = Message(b'"traced"', {"googclient_traceparent": "00-ab-cd-01"}, subscription="s")
+    assert [outcome.status for outcome in stage().worker.deliver(unread)] == ["dead_lettered"]
+    message = bench.dead_letters.all()[-1]
+    assert message.data == "traced"
+    assert message.attributes["original-googclient_traceparent"] == "00-ab-cd-01"
+
+
+def test_a_message_as_large_as_there_may_be_is_kept(bench: Any, stage: Any) -> None:
+    """Ten megabytes of prompts."""
+    prompts = json.dumps(["x" * 900] * 11_000)
+    job = f'{{"image": "gs://sam3-input/a.jpg", "prompts": {prompts}}}'.encode()
+    job += b" " * (9_999_000 - len(job))
+    assert [outcome.status for outcome in stage().worker.deliver(Message(job, {"a": "b"}))] == ["dead_lettered"]
+    message = bench.dead_letters.all()[-1]
+    assert message.data == json.loads(job)
+    assert message.attributes == {"a": "b"}
 
 
 def test_a_message_with_as_many_attributes_as_there_may_be_is_kept(bench: Any, stage: Any) -> None:
