@@ -128,18 +128,56 @@ def test_either_event_may_come_first(bench: Any, stage: Any, first: str) -> None
     assert replayed(bench, f"order/{first}.jpg") == ["false"]
 
 
-def test_an_image_overwritten_before_it_is_read(bench: Any, stage: Any) -> None:
+@pytest.mark.parametrize("deleted", [False, True])
+def test_an_image_overwritten_or_deleted_before_it_is_read(bench: Any, stage: Any, deleted: bool) -> None:
     s = stage()
-    bench.upload("stale/c.prompts.json", PROMPTS)
-    old = bench.upload("stale/c.jpg", b"old", "image/jpeg")
+    name = f"stale/{deleted}.jpg"
+    bench.upload(f"stale/{deleted}.prompts.json", PROMPTS)
+    old = bench.upload(name, b"old", "image/jpeg")
 
-    def overwrite(name: str) -> None:
-        if name == "read" and s.store.calls.count("read") == 2:  # the sidecar is read, the image is about to be
-            bench.upload("stale/c.jpg", b"new", "image/jpeg")
+    def act(call: str) -> None:
+        if call == "read" and s.store.calls.count("read") == 2:  # the sidecar is read, the image is about to be
+            bench.delete(name) if deleted else bench.upload(name, b"new", "image/jpeg")
 
-    s.store.trouble = overwrite
+    s.store.trouble = act
     assert s.handle(old) == ["stale"]
-    assert bench.output("stale/c.jpg.json") is None
+    assert bench.output(f"{name}.json") is None
+    assert bench.results.about(name) == []
+
+
+def test_a_sidecar_of_an_image_that_has_been_deleted(bench: Any, stage: Any) -> None:
+    """The result of what was there stays."""
+    s = stage()
+    bench.upload("stale/d.prompts.json", PROMPTS)
+    assert s.handle(bench.upload("stale/d.jpg", b"image", "image/jpeg")) == ["succeeded"]
+    bench.delete("stale/d.jpg")
+    assert s.handle(bench.upload("stale/d.prompts.json", '["fox"]')) == ["waiting_for_image"]
+    assert bench.output("stale/d.jpg.json") is not None
+
+
+@pytest.mark.parametrize(
+    "output", ["itself/{0}.prompts.json", "itself/{0}.jpg", "itself/_prompts.json", "itself/{0}.error.json"]
+)
+def test_a_sidecar_that_points_at_itself_or_at_its_image(bench: Any, stage: Any, output: str) -> None:
+    s = stage(WRITE_BUCKETS="sam3-input,sam3-output")
+    stem = zlib.crc32(output.encode())
+    text = json.dumps({"prompts": ["cat"], "output": f"gs://sam3-input/{output.format(stem)}"})
+    bench.upload(f"itself/{stem}.jpg", b"image", "image/jpeg")
+    event = bench.upload(f"itself/{stem}.prompts.json", text)
+    assert [s.handle(event), s.handle(event)] == [["failed"], ["replayed"]]
+    assert bench.output(f"itself/{stem}.jpg.error.json")["error"]["code"] == "bad_sidecar"
+    assert bench.clients.storage.bucket("sam3-input").get_blob(event.name).generation == event.generation
+
+
+def test_ten_megabytes_of_prompts_in_a_sidecar_are_not_even_read(bench: Any, stage: Any) -> None:
+    s = stage()
+    image = bench.upload("fault/ten.jpg", b"image", "image/jpeg")
+    bench.upload("fault/ten.prompts.json", json.dumps(["x" * 900] * 11_000))
+    assert s.handle(image) == ["failed"]
+    assert (
+        "at most 1048576 are allowed (MAX_SIDECAR_BYTES)" in bench.output("fault/ten.jpg.error.json")["error"]["detail"]
+    )
+    assert "read" not in s.store.calls
 
 
 def test_a_slow_worker_never_replaces_the_result_of_a_newer_upload(bench: Any, stage: Any) -> None:
