@@ -149,7 +149,10 @@ class JobRunner:
         size, limit = job.image.size, self._settings.max_object_bytes
         if size > limit:
             raise TooLarge(f"the object has {size} bytes; at most {limit} are allowed (MAX_OBJECT_BYTES)")
-        return self._store.read(job.bucket, job.image.name, job.image.generation)
+        data = self._store.read(job.bucket, job.image.name, job.image.generation, limit)
+        if len(data) > limit:
+            raise TooLarge(f"the object, unpacked, has more than the {limit} bytes that are allowed (MAX_OBJECT_BYTES)")
+        return data
 
     def _settle(self, job: Job, document: dict[str, Any], request: RequestRecord | None) -> Done:
         """Write over what was there when we looked, announce, and remove the document of the other kind.

@@ -84,9 +84,6 @@ class PromptFinder:
             metadata = held_by.metadata
             prompts, options = metadata[PROMPTS_METADATA], metadata.get(OPTIONS_METADATA)
             return parse_image_metadata(held_by.name, prompts, options, self._limits)
-        if held_by.size > self._max_bytes:
-            reason = f"{held_by.size} bytes; at most {self._max_bytes} are allowed (MAX_SIDECAR_BYTES)"
-            raise BadSidecar(f"{held_by.name}: {reason}")
         return parse_sidecar(held_by.name, self._content(bucket, held_by), self._limits)
 
     def _content(self, bucket: str, info: ObjectInfo) -> bytes:
@@ -95,10 +92,19 @@ class PromptFinder:
             kept = self._contents.get(key)
         if kept is not None:
             return kept
-        data = self._store.read(*key)
+        data = self._read(bucket, info)
         if len(data) <= _KEPT_BYTES:
             with self._lock:
                 self._contents[key] = data
+        return data
+
+    def _read(self, bucket: str, info: ObjectInfo) -> bytes:
+        limit = self._max_bytes
+        if info.size > limit:
+            raise BadSidecar(f"{info.name}: {info.size} bytes; at most {limit} are allowed (MAX_SIDECAR_BYTES)")
+        data = self._store.read(bucket, info.name, info.generation, limit)
+        if len(data) > limit:
+            raise BadSidecar(f"{info.name}: more than {limit} bytes unpacked are not allowed (MAX_SIDECAR_BYTES)")
         return data
 
     def _folder_prompts(self, around: Surroundings, image: str) -> ObjectInfo | None:

@@ -365,8 +365,8 @@ def taken_output(scene: Scene) -> Request:
 
 
 def long_name(scene: Scene) -> Request:
-    scene.serve(DEFAULT_PROMPTS="cat")
-    return scene.pushed(scene.image(name="n" * (1014 - len(scene.folder)) + ".png", prompts=""))
+    name = f"{scene.folder}/" + "n" * (1014 - len(scene.folder)) + ".png"
+    return scene.pushed(scene.bench.upload(name, scene.draw(), "image/png", metadata={"prompts": CAT}))
 
 
 def too_much_work(scene: Scene) -> Request:
@@ -521,12 +521,19 @@ TABLE = [
     Row("an image without prompts", image_without_prompts, 204, NOTHING),
     Row("a sidecar without image", sidecar_without_image, 204, NOTHING),
     Row("prompts of a folder", folder_prompts, 204, Left(jobs=("a.png",))),
-    Row("a job whose image is gone", job_not_done(pinned=False, deleted=True), 204, only_told("input_gone")),
+    Row(
+        "a job whose image is gone",
+        job_not_done(pinned=False, deleted=True),
+        204,
+        only_told("input_gone"),
+        again=only_told("input_gone"),
+    ),
     Row(
         "a job pinned to a generation that is not live",
         job_not_done(pinned=True, deleted=False),
         204,
         only_told("stale_input"),
+        again=only_told("stale_input"),
     ),
     Row(
         "a job of a folder's fan-out whose image is gone",
@@ -547,8 +554,20 @@ TABLE = [
     ),
     Row("prompts that cannot be read", prompts_of("{broken"), 204, failed("bad_sidecar")),
     Row("an exemplar box outside the image", prompts_of('[{"boxes": [[900, 0, 999, 9]]}]'), 204, failed("bad_field")),
-    Row("an output that somebody else has written", taken_output, 204, only_told("output_taken")),
-    Row("a name that leaves no room for the output's", long_name, 204, only_told("name_too_long")),
+    Row(
+        "an output that somebody else has written",
+        taken_output,
+        204,
+        only_told("output_taken"),
+        again=only_told("output_taken"),
+    ),
+    Row(
+        "a name that leaves no room for the output's",
+        long_name,
+        204,
+        only_told("name_too_long"),
+        again=only_told("name_too_long"),
+    ),
     Row("more work than any event has time for", too_much_work, 204, failed("too_long")),
     Row("an event that cannot be understood", unreadable, 204, Left(letters=(UNREADABLE,))),
     Row("a job that cannot be understood", unreadable_job, 204, Left(letters=({"image": 7},))),

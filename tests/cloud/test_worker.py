@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 import zlib
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from service.core.envelopes import Message
+from service.core.events import Notification
 from service.errors import BadEnvelope, BadField, CloudUnavailable, NotReady, UnreadableImage
 
 PROMPTS = '["cat", "dog"]'
@@ -316,6 +318,22 @@ def test_inputs_that_are_too_large(bench: Any, stage: Any, size: str) -> None:
     [message] = bench.results.about(f"{stem}.jpg")
     assert message.data["error"]["code"] == ("name_too_long" if size == "name" else "too_large")
     assert message.data["output"] == (None if size == "name" else "gs://sam3-output/large/a.jpg.error.json")
+
+
+@pytest.mark.parametrize("bomb", ["image", "sidecar"])
+def test_inputs_that_are_too_large_when_they_are_unpacked(bench: Any, stage: Any, bomb: str) -> None:
+    s = stage(MAX_OBJECT_BYTES="1024", MAX_SIDECAR_BYTES="2000")
+    for kind, name, text in (("sidecar", "prompts.json", PROMPTS), ("image", "jpg", "image")):
+        data = text + " " * (1_000_000 if kind == bomb else 0)
+        blob = bench.clients.storage.bucket("sam3-input").blob(f"packed/{bomb}.{name}")
+        blob.content_encoding = "gzip"
+        blob.upload_from_string(gzip.compress(data.encode()), content_type="image/jpeg")
+    image = Notification("OBJECT_FINALIZE", "sam3-input", blob.name, int(blob.generation), "image/jpeg", "1", None)
+    assert s.handle(image) == ["failed"]
+    error = bench.output(f"{blob.name}.error.json")["error"]
+    assert error["code"] == ("too_large" if bomb == "image" else "bad_sidecar")
+    assert "unpacked" in error["detail"]
+    assert s.segmenter.calls == 0
 
 
 def test_an_image_at_fault_is_tried_again_when_the_limits_have_changed(bench: Any, stage: Any) -> None:
