@@ -75,7 +75,8 @@ def _made_from_no_newer(place: Place, job: Job) -> bool:
 
 def _no_newer(document: ObjectInfo, job: Job) -> bool:
     """Generations of one object grow; those of two objects tell nothing."""
-    image_generation = int(document.metadata.get(INPUT_GENERATION, "0"))
+    text = document.metadata.get(INPUT_GENERATION, "")
+    image_generation = int(text) if text.isdecimal() else 0
     if image_generation != job.image.generation:
         return 0 < image_generation < job.image.generation
     recorded = recorded_source(document.metadata)
