@@ -360,6 +360,7 @@ class ProxiedDeployment:
         document = self.bench.output(f"{name}.json")
         assert document["input"] == {**document["input"], "uri": f"gs://sam3-input/{name}", "generation": generation}
         assert [result["label"] for result in document["results"]] == ["red square"]
+        self.eventually(lambda: bool(self.bench.results.about(name)), 120, self.service.output)
         assert {m.attributes["job_id"] for m in self.bench.results.about(name)} == {document["job_id"]}
         assert self.replayed(name).count("false") <= 1
 
