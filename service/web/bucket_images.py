@@ -48,7 +48,11 @@ class BucketImages:
 
     def _read(self, store: ObjectStore, bucket: str, found: ObjectInfo) -> bytes:
         if found.size > self._max_bytes:
-            raise TooLarge(
-                f"{_FIELD}: the object has {found.size} bytes; at most {self._max_bytes} are allowed (MAX_OBJECT_BYTES)"
-            )
-        return store.read(bucket, found.name, found.generation)
+            raise self._too_large(f"has {found.size} bytes")
+        data = store.read(bucket, found.name, found.generation, self._max_bytes)
+        if len(data) > self._max_bytes:
+            raise self._too_large("is larger when it is unpacked")
+        return data
+
+    def _too_large(self, how: str) -> TooLarge:
+        return TooLarge(f"{_FIELD}: the object {how}; at most {self._max_bytes} bytes are allowed (MAX_OBJECT_BYTES)")

@@ -16,12 +16,11 @@ _POLICY = (
 def blueprint() -> Blueprint:
     """The page and what it loads, under /playground."""
     door = Blueprint("playground", __name__, static_folder="playground", static_url_path="/playground")
-
-    whole = files("service.web").joinpath("playground/index.html").read_bytes()
+    html = files(__package__).joinpath("playground", "index.html").read_text(encoding="utf-8")
 
     @door.get("/")
     def page() -> Response:
-        return Response(whole, content_type="text/html; charset=utf-8")
+        return Response(html, content_type="text/html; charset=utf-8")
 
     @door.after_request
     def guarded(answer: Response) -> Response:

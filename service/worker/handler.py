@@ -138,16 +138,15 @@ class Worker:
 
     def _image(self, event: ImageArrived, around: Surroundings) -> Outcome:
         """Run the job of an image, looking again whenever somebody else was faster."""
-        output, place = None, None
+        place = None
         for _ in range(ATTEMPTS):
             try:
                 return self._attempt(event, around, place)
             except Elsewhere as elsewhere:
-                output = elsewhere.output
+                place = elsewhere.place
             except (PreconditionFailed, NotFound):
-                pass
-            place = output and look_at(self._store, output)
-            around = look(self._store, self._rules, event.bucket, event.name)
+                place = place and look_at(self._store, place.output)
+            around = look(self._store, self._rules, event.bucket, event.name, outputs_too=place is None)
         raise CloudUnavailable(f"{gs_uri(event.bucket, event.name)} or its outputs kept changing")
 
     def _attempt(self, event: ImageArrived, around: Surroundings, place: Place | None) -> Outcome:

@@ -18,9 +18,9 @@ from service.core.sources import source_metadata
 from service.engine.images import ImageLimits
 from service.engine.place import Terms
 from service.engine.segmenter import Segmenter
-from service.errors import NotFound, OutputTaken, PreconditionFailed, ServiceError, TooLarge
+from service.errors import NameTooLong, NotFound, OutputTaken, PreconditionFailed, ServiceError, TooLarge
 from service.settings import Settings
-from service.worker.named import check_free, check_place
+from service.worker.named import check_free, moved
 from service.worker.outcome import Announcer, Done, Outcome, encoded, replayed, settled
 from service.worker.renditions import Renditions
 from service.worker.running import Running
@@ -73,10 +73,12 @@ class JobRunner:
             request = request or self._request(job)
         except ServiceError as error:
             return self.fail(job, error, None).outcome
-        check_place(job, request.prompt_set.output)
+        job = moved(self._store, job, request.prompt_set.output)
         try:
+            if job.slots is None:  # there is no such name
+                output_name(self._settings.output_prefix, job.bucket, job.image.name)
             check_free(job, request.prompt_set.options)
-        except OutputTaken as error:
+        except (NameTooLong, OutputTaken) as error:
             return self.fail(replace(job, slots=None, beside={}), error, request).outcome
         return self._once(job, request)
 
@@ -85,7 +87,7 @@ class JobRunner:
         if not _is_input_fault(error):
             raise error
         if request is None:
-            check_place(job, None)
+            job = moved(self._store, job, None)
         job_id = self._job_id(job, request.prompt_set if request else _unread(job))
         document = error_document(_source(job), error, job_id, self._clock(), request)
         if job.slots and job.slots[1].holds(job_id):
@@ -139,9 +141,7 @@ class JobRunner:
         )
 
     def _request(self, job: Job) -> RequestRecord:
-        """Read the prompts; BadSidecar and NameTooLong are the input's fault."""
-        if job.slots is None:
-            output_name(self._settings.output_prefix, job.bucket, job.image.name)
+        """Read the prompts; BadSidecar is the input's fault."""
         assert job.prompts is not None
         prompt_set = self._prompts.read(job.bucket, job.prompts)
         if job.caller.metadata is not None:
@@ -153,7 +153,10 @@ class JobRunner:
         if size > limit:
             raise TooLarge(f"the object has {size} bytes; at most {limit} are allowed (MAX_OBJECT_BYTES)")
         with timed(self._observer, "fetch"):
-            return self._store.read(job.bucket, job.image.name, job.image.generation)
+            data = self._store.read(job.bucket, job.image.name, job.image.generation, limit)
+        if len(data) > limit:
+            raise TooLarge(f"the object, unpacked, has more than the {limit} bytes that are allowed (MAX_OBJECT_BYTES)")
+        return data
 
     def _settle(self, job: Job, document: dict[str, Any], request: RequestRecord | None) -> Done:
         """Write over what was there when we looked, announce, and remove the document of the other kind.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable
 from typing import Any
 
@@ -60,6 +61,10 @@ def test_what_is_too_large_or_no_image(bench: Any, reading: Any) -> None:
     answer = ask(reading, f"gs://{BUCKET}/uri/large.png")
     assert refused(answer) == (413, "too_large")
     assert "MAX_OBJECT_BYTES" in answer.json()["detail"]
+    blob = bench.clients.storage.bucket(BUCKET).blob("uri/packed.png")
+    blob.content_encoding = "gzip"
+    blob.upload_from_string(gzip.compress(b"x" * 100_001), content_type="image/png")
+    assert "unpacked" in ask(reading, f"gs://{BUCKET}/uri/packed.png").json()["detail"]
     bench.upload("uri/text.png", "text")
     assert refused(ask(reading, f"gs://{BUCKET}/uri/text.png")) == (415, "not_an_image")
 
@@ -83,11 +88,11 @@ class Replaced:
     def stat(self, bucket: str, name: str, generation: int | None = None) -> Any:
         return self._store.stat(bucket, name, generation)
 
-    def read(self, bucket: str, name: str, generation: int) -> bytes:
+    def read(self, bucket: str, name: str, generation: int, at_most: int | None = None) -> bytes:
         if self._times:
             self._times -= 1
             self._replace()
-        return self._store.read(bucket, name, generation)
+        return self._store.read(bucket, name, generation, at_most)
 
 
 def test_an_object_that_is_replaced_meanwhile_is_read_anew(bench: Any, images: Callable[..., BucketImages]) -> None:
