@@ -63,7 +63,7 @@ def test_what_is_too_large_or_no_image(bench: Any, reading: Any) -> None:
     assert "MAX_OBJECT_BYTES" in answer.json()["detail"]
     blob = bench.clients.storage.bucket(BUCKET).blob("uri/packed.png")
     blob.content_encoding = "gzip"
-    blob.upload_from_string(gzip.compress(b"x" * 100_001), content_type="image/png")
+    blob.upload_from_string(gzip.compress(b"x" * 500_001), content_type="image/png")
     assert "unpacked" in ask(reading, f"gs://{BUCKET}/uri/packed.png").json()["detail"]
     bench.upload("uri/text.png", "text")
     assert refused(ask(reading, f"gs://{BUCKET}/uri/text.png")) == (415, "not_an_image")
