@@ -37,7 +37,7 @@ resource "google_storage_bucket" "own" {
     }
   }
 
-  depends_on = [google_project_service.apis]
+  depends_on = [google_project_service.lookups]
 }
 
 resource "google_storage_bucket_iam_member" "runtime_reads" {
@@ -63,7 +63,7 @@ resource "google_storage_bucket_iam_member" "runtime_writes" {
 
 # Reading this makes Google create the agent where it does not exist yet.
 data "google_storage_project_service_account" "agent" {
-  depends_on = [google_project_service.apis]
+  depends_on = [google_project_service.lookups]
 }
 
 resource "google_pubsub_topic_iam_member" "storage_publishes" {

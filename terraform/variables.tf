@@ -1,4 +1,4 @@
-# ---- What must be said
+# What must be said.
 
 variable "project_id" {
   type        = string
@@ -39,7 +39,7 @@ variable "name" {
   }
 }
 
-# ---- The model and the machine
+# The model and the machine.
 
 variable "model" {
   type        = string
@@ -111,7 +111,7 @@ variable "zonal_redundancy" {
   description = "Reserve capacity in a second zone. Dearer, and it has a quota of its own, which must be asked for."
 }
 
-# ---- Scale
+# Scale.
 
 variable "min_instances" {
   type        = number
@@ -161,14 +161,14 @@ variable "pull_instances" {
   }
 }
 
-# ---- Inputs and outputs
+# Inputs and outputs.
 
 variable "input_buckets" {
   type        = list(string)
   default     = []
   description = "Existing buckets of this project whose uploads are segmented. None: one is made."
   validation {
-    condition     = alltrue([for bucket in var.input_buckets : can(regex("^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$", bucket))]) && length(distinct(var.input_buckets)) == length(var.input_buckets)
+    condition     = alltrue([for bucket in var.input_buckets : can(regex(local.bucket_pattern, bucket))]) && length(distinct(var.input_buckets)) == length(var.input_buckets)
     error_message = "input_buckets are bucket names without gs:// and without a slash, each once."
   }
 }
@@ -188,7 +188,7 @@ variable "output_bucket" {
   default     = null
   description = "Existing bucket of the results. Unset: one is made."
   validation {
-    condition     = var.output_bucket == null ? true : can(regex("^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$", var.output_bucket))
+    condition     = var.output_bucket == null ? true : can(regex(local.bucket_pattern, var.output_bucket))
     error_message = "output_bucket is a bucket name without gs:// and without a slash, or null."
   }
 }
@@ -216,7 +216,7 @@ variable "model_bucket" {
   default     = null
   description = "Existing bucket of checkpoints. Unset: one is made."
   validation {
-    condition     = var.model_bucket == null ? true : can(regex("^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$", var.model_bucket))
+    condition     = var.model_bucket == null ? true : can(regex(local.bucket_pattern, var.model_bucket))
     error_message = "model_bucket is a bucket name without gs:// and without a slash, or null."
   }
 }
@@ -226,7 +226,7 @@ variable "read_buckets" {
   default     = []
   description = "Existing buckets, beside the input and output buckets, that the image of a job or request may lie in."
   validation {
-    condition     = alltrue([for bucket in var.read_buckets : can(regex("^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$", bucket))])
+    condition     = alltrue([for bucket in var.read_buckets : can(regex(local.bucket_pattern, bucket))])
     error_message = "read_buckets are bucket names without gs:// and without a slash."
   }
 }
@@ -236,7 +236,7 @@ variable "write_buckets" {
   default     = []
   description = "Existing buckets, beside the output bucket, that the `output` of a job or sidecar may lie in."
   validation {
-    condition     = alltrue([for bucket in var.write_buckets : can(regex("^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$", bucket))])
+    condition     = alltrue([for bucket in var.write_buckets : can(regex(local.bucket_pattern, bucket))])
     error_message = "write_buckets are bucket names without gs:// and without a slash."
   }
 }
@@ -285,7 +285,7 @@ variable "results_subscriptions" {
   }
 }
 
-# ---- Who may do what
+# Who may do what.
 
 variable "service_account" {
   type        = string
@@ -302,7 +302,7 @@ variable "invokers" {
   default     = []
   description = "Who may call /segment, beside Pub/Sub's pushes: `user:…`, `group:…`, `serviceAccount:…`."
   validation {
-    condition     = alltrue([for member in var.invokers : can(regex("^(user|group|serviceAccount|domain|principal|principalSet):.+$", member))])
+    condition     = alltrue([for member in var.invokers : can(regex(local.member_pattern, member))])
     error_message = "invokers are user:…, group:…, serviceAccount:…, domain:…, principal:… or principalSet:…; allUsers would let anybody use the GPU."
   }
 }
@@ -312,7 +312,7 @@ variable "job_publishers" {
   default     = []
   description = "Who may publish jobs, in the same form. They reach every image in the input, output and read buckets."
   validation {
-    condition     = alltrue([for member in var.job_publishers : can(regex("^(user|group|serviceAccount|domain|principal|principalSet):.+$", member))])
+    condition     = alltrue([for member in var.job_publishers : can(regex(local.member_pattern, member))])
     error_message = "job_publishers are user:…, group:…, serviceAccount:…, domain:…, principal:… or principalSet:…."
   }
 }
@@ -327,7 +327,7 @@ variable "ingress" {
   }
 }
 
-# ---- Further settings
+# Further settings.
 
 variable "log_level" {
   type        = string
@@ -371,7 +371,7 @@ variable "force_destroy" {
   description = "Let a destroy delete the buckets that Terraform made with all that is in them."
 }
 
-# ---- Watching
+# Watching.
 
 variable "alert_emails" {
   type        = list(string)
@@ -413,4 +413,10 @@ variable "budget" {
     condition     = var.budget == null ? true : can(regex("^[A-Z]{3}$", var.budget.currency))
     error_message = "budget.currency is three capital letters, such as USD."
   }
+}
+
+locals {
+  bucket_pattern = "^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$"
+  # Not allUsers nor allAuthenticatedUsers.
+  member_pattern = "^(user|group|serviceAccount|domain|principal|principalSet):.+$"
 }
