@@ -98,9 +98,7 @@ def _build() -> dict[str, Any]:
             _add_field(message, field, number, kind)
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    return {
-        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"standin.{name}")) for name in _FIELDS
-    }
+    return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"standin.{name}")) for name in _FIELDS}
 
 
 def _add_field(message: descriptor_pb2.DescriptorProto, name: str, number: int, kind: str) -> None:
@@ -109,9 +107,7 @@ def _add_field(message: descriptor_pb2.DescriptorProto, name: str, number: int, 
     if kind in _SCALARS:
         message.field.add(name=name, number=number, label=label, type=_SCALARS[kind])
     else:
-        message.field.add(
-            name=name, number=number, label=label, type=_PROTO.TYPE_MESSAGE, type_name=f".standin.{kind}"
-        )
+        message.field.add(name=name, number=number, label=label, type=_PROTO.TYPE_MESSAGE, type_name=f".standin.{kind}")
 
 
 MESSAGES = _build()

@@ -126,6 +126,4 @@ def _check(block: Block, config: Any) -> list[Any]:
 
 def _diagnostic(detail: str, path: Path_) -> Any:
     steps = [{"attribute_name": step} if isinstance(step, str) else {"element_key_int": step} for step in path]
-    return MESSAGES["Diagnostic"](
-        severity=ERROR, summary="Invalid value", detail=detail, attribute={"steps": steps}
-    )
+    return MESSAGES["Diagnostic"](severity=ERROR, summary="Invalid value", detail=detail, attribute={"steps": steps})

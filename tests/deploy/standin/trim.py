@@ -36,7 +36,9 @@ def trim(schema: Mapping[str, Any], configuration: str) -> dict[str, Any]:
 def lines(schemas: Mapping[str, Any]) -> str:
     """As JSON with a line for each resource, so that a change of one is a change of a line."""
     sections = [
-        f'"{section}": {{\n' + ",\n".join(f'"{name}": {json.dumps(each)}' for name, each in schemas[section].items()) + "\n}"
+        f'"{section}": {{\n'
+        + ",\n".join(f'"{name}": {json.dumps(each)}' for name, each in schemas[section].items())
+        + "\n}"
         for section in ("resource_schemas", "data_source_schemas")
     ]
     body = ",\n".join([f'"provider": {json.dumps(schemas["provider"])}', *sections])

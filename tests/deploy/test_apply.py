@@ -1,0 +1,132 @@
+"""The whole life of a deployment, with a provider that makes things in memory only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.conftest import CONFIGURATION, why_not
+from tests.deploy.standin.command import Terraform
+from tests.deploy.standin.provider import Provider
+from tests.deploy.standin.server import serving
+
+IMAGE = "us-central1-docker.pkg.dev/my-project/sam3-service/sam3-service@sha256:" + "a" * 64
+NO_CHANGES, CHANGES = 0, 2  # exit status of `plan -detailed-exitcode`
+
+
+class Deployment:
+    """A state file of its own, and the stand-in that it is applied to."""
+
+    def __init__(self, terraform: Terraform, provider: Provider, state: Path) -> None:
+        self.terraform = terraform
+        self._state = f"-state={state}"
+        self.provider = provider
+
+    def run(self, *arguments: str, status: int = 0) -> str:
+        done = self.terraform.run(*arguments)
+        assert done.returncode == status, done.stdout
+        return done.stdout
+
+    def apply(self, **variables: str) -> dict[str, object]:
+        """The outputs."""
+        self.run("apply", "-auto-approve", "-no-color", self._state, *_given(variables))
+        outputs = json.loads(self.run("output", "-json", self._state))
+        return {name: each["value"] for name, each in outputs.items()}
+
+    def plan(self, status: int, **variables: str) -> str:
+        return self.run("plan", "-detailed-exitcode", "-no-color", self._state, *_given(variables), status=status)
+
+    def destroy(self, **variables: str) -> None:
+        self.run("destroy", "-auto-approve", "-no-color", self._state, *_given(variables))
+
+    def kinds(self) -> set[str]:
+        return {kind for kind, _ in self.provider.made}
+
+
+def _given(variables: dict[str, str]) -> list[str]:
+    return [f"-var={name}={value}" for name, value in {"project_id": "my-project", **variables}.items()]
+
+
+@pytest.fixture
+def deployment(schema: dict[str, object], tmp_path: Path) -> Iterator[Deployment]:
+    if reason := why_not():
+        pytest.skip(reason)
+    provider = Provider(schema)
+    with serving(provider) as attached:
+        data = tmp_path / "data"
+        data.mkdir()
+        terraform = Terraform(CONFIGURATION, data, attached)
+        assert terraform.init().returncode == 0
+        yield Deployment(terraform, provider, tmp_path / "terraform.tfstate")
+
+
+def test_two_applies_nothing_to_change_and_nothing_left(deployment: Deployment) -> None:
+    first = deployment.apply()
+    assert "service_url" not in first  # there is no output without a value
+    assert first["image_name"] == "us-central1-docker.pkg.dev/my-project/sam3-service/sam3-service"
+    assert "google_storage_notification" in deployment.kinds()
+    assert "google_cloud_run_v2_service" not in deployment.kinds()
+    deployment.plan(NO_CHANGES)
+    made = set(deployment.provider.made)
+
+    second = deployment.apply(image=IMAGE)
+    assert second["service_url"] == "https://sam3-service-123456789012.us-central1.run.app"
+    assert made < set(deployment.provider.made)  # the second apply replaces nothing of the first
+    deployment.plan(NO_CHANGES, image=IMAGE)
+
+    deployment.destroy(image=IMAGE)
+    assert deployment.provider.made == {}
+
+
+def test_a_change_is_seen(deployment: Deployment) -> None:
+    deployment.apply(image=IMAGE)
+    assert "max_instance_count" in deployment.plan(CHANGES, image=IMAGE, max_instances="3")
+
+
+def test_what_has_been_deleted_elsewhere_is_made_again(deployment: Deployment) -> None:
+    deployment.apply()
+    kind, name = next(key for key in deployment.provider.made if key[0] == "google_storage_notification")
+    del deployment.provider.made[kind, name]
+    assert "1 to add" in deployment.plan(CHANGES)
+
+
+def test_a_budget_comes_later_and_replaces_nothing(deployment: Deployment) -> None:
+    deployment.apply(image=IMAGE)
+    made = set(deployment.provider.made)
+    deployment.apply(image=IMAGE, budget='{"billing_account": "012345-6789AB-CDEF01", "monthly": 100}')
+    assert made < set(deployment.provider.made)
+    assert "google_billing_budget" in deployment.kinds()
+
+
+def test_pull_and_back(deployment: Deployment) -> None:
+    deployment.apply(image=IMAGE)
+    made = set(deployment.provider.made)
+    deployment.apply(image=IMAGE, pull_instances='{"uploads": 1}')
+    assert "google_cloud_run_v2_worker_pool" in deployment.kinds()
+    deployment.apply(image=IMAGE)
+    assert set(deployment.provider.made) == made
+
+
+def test_a_wrong_value_is_one_clear_error(deployment: Deployment) -> None:
+    told = deployment.plan(1, image=IMAGE, accelerator="nvidia-rtx-pro-6000")
+    assert "image_flavour cu126 does not run on nvidia-rtx-pro-6000" in " ".join(told.replace("│", "").split())
+
+
+def test_the_stand_in_refuses_what_the_provider_refuses(deployment: Deployment, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong"
+    wrong.mkdir()
+    (wrong / "main.tf").write_text(
+        'terraform {\n  required_providers {\n    google = { source = "hashicorp/google" }\n  }\n}\n'
+        'resource "google_pubsub_topic" "a" {\n  name = "a"\n  nmae = "b"\n}\n'
+        'resource "google_service_account" "a" {\n  account_id = "a"\n  email = "b"\n}\n'
+        'resource "google_cloud_run_v2_service" "a" {\n  name = "a"\n  location = "b"\n  ingress = "c"\n  template {}\n}\n'
+    )
+    terraform = Terraform(wrong, tmp_path, deployment.terraform.attached)
+    terraform.init()
+    told = terraform.run("validate", "-no-color").stdout
+    assert 'An argument named "nmae" is not expected here' in told
+    assert "email is decided by the provider" in told
+    assert "'c' is not allowed" in told
