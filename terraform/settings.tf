@@ -34,10 +34,11 @@ locals {
   ])
 
   # Which instance goes with a GPU, by https://cloud.google.com/run/docs/configuring/services/gpu: at least 4 CPUs and
-  # 16 GiB with an L4, 20 and 80 with an RTX PRO 6000. Decoding and post-processing use what is above.
+  # 16 GiB with an L4, 20 and 80 with an RTX PRO 6000. Decoding and post-processing use what is above. The drivers are for
+  # CUDA 12.2 and 13.0; builds for CUDA 12.6 have no code for the RTX PRO 6000.
   accelerators = {
-    nvidia-l4           = { cpu = "8", memory = "32Gi", image_flavour = "cu126", launch_stage = "GA" }
-    nvidia-rtx-pro-6000 = { cpu = "20", memory = "80Gi", image_flavour = "cu128", launch_stage = "BETA" }
+    nvidia-l4           = { cpu = "8", memory = "32Gi", image_flavours = ["cu126"], launch_stage = "GA" }
+    nvidia-rtx-pro-6000 = { cpu = "20", memory = "80Gi", image_flavours = ["cu128", "cu129", "cu130"], launch_stage = "BETA" }
   }
   machine = local.accelerators[var.accelerator]
   limits = {

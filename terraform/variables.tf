@@ -9,6 +9,15 @@ variable "project_id" {
   }
 }
 
+variable "region" {
+  type        = string
+  description = "Region of everything, one where Cloud Run has the GPU: docs/operate.md lists them."
+  validation {
+    condition     = can(regex("^[a-z]+-[a-z]+[0-9]+$", var.region))
+    error_message = "region is a region such as europe-west4, not a zone or a multi-region."
+  }
+}
+
 variable "image" {
   type        = string
   default     = null
@@ -16,16 +25,6 @@ variable "image" {
   validation {
     condition     = var.image == null ? true : can(regex("^[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9._-]+)+(:[A-Za-z0-9._-]+)?(@sha256:[0-9a-f]{64})?$", var.image)) && can(regex("(:[A-Za-z0-9._-]+|@sha256:[0-9a-f]{64})$", var.image)) && !endswith(var.image, ":latest")
     error_message = "image names a digest (HOST/PATH@sha256:64 hex digits) or a tag other than latest (HOST/PATH:TAG)."
-  }
-}
-
-variable "region" {
-  type        = string
-  default     = "us-central1"
-  description = "Region of everything. Cloud Run has GPUs in few regions: docs/operate.md lists them."
-  validation {
-    condition     = can(regex("^[a-z]+-[a-z]+[0-9]+$", var.region))
-    error_message = "region is a region such as us-central1, not a zone or a multi-region."
   }
 }
 
@@ -98,10 +97,10 @@ variable "accelerator" {
 variable "image_flavour" {
   type        = string
   default     = "cu126"
-  description = "CUDA of the torch in the image. `cu126` for nvidia-l4, whose driver runs no later one; `cu128` for nvidia-rtx-pro-6000, which needs it."
+  description = "CUDA of the torch in the image. `cu126` for nvidia-l4, whose driver runs no later one; `cu128`, `cu129` or `cu130` for nvidia-rtx-pro-6000, which needs that."
   validation {
-    condition     = var.image_flavour == try(local.accelerators[var.accelerator].image_flavour, var.image_flavour)
-    error_message = "image_flavour ${var.image_flavour} does not run on ${var.accelerator}: build the image with, and say, ${try(local.accelerators[var.accelerator].image_flavour, "cu126 or cu128")}."
+    condition     = contains(try(local.accelerators[var.accelerator].image_flavours, [var.image_flavour]), var.image_flavour)
+    error_message = "image_flavour ${var.image_flavour} does not run on ${var.accelerator}: build the image with, and say, ${join(" or ", try(local.accelerators[var.accelerator].image_flavours, []))}."
   }
 }
 
@@ -362,7 +361,7 @@ variable "labels" {
 variable "deletion_protection" {
   type        = bool
   default     = true
-  description = "Refuse to destroy the service and the worker pools."
+  description = "Refuse to destroy the service: lifting it takes an apply of its own."
 }
 
 variable "force_destroy" {

@@ -5,7 +5,7 @@ resource "google_cloud_run_v2_worker_pool" "pull" {
   name                = "${var.name}-pull-${each.key}"
   location            = var.region
   launch_stage        = "BETA" # GPUs in worker pools: https://cloud.google.com/run/docs/configuring/workerpools/gpu
-  deletion_protection = var.deletion_protection
+  deletion_protection = false  # it holds nothing, and back to push must be one apply
   labels              = var.labels
 
   # Pools with GPUs do not scale by themselves.

@@ -11,6 +11,7 @@ mock_provider "google" {
 
 variables {
   project_id = "my-project"
+  region     = "us-central1"
   image      = "us-central1-docker.pkg.dev/my-project/sam3-service/sam3-service:1"
 }
 

@@ -11,6 +11,7 @@ mock_provider "google" {
 
 variables {
   project_id     = "my-project"
+  region         = "us-central1"
   invokers       = ["group:people@example.com"]
   pull_instances = { jobs = 1 }
 }

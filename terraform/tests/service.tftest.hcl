@@ -11,6 +11,7 @@ mock_provider "google" {
 
 variables {
   project_id = "my-project"
+  region     = "us-central1"
   image      = "us-central1-docker.pkg.dev/my-project/sam3-service/sam3-service:1"
 }
 
@@ -36,7 +37,7 @@ run "scales_to_zero_on_an_l4" {
 run "rtx_pro_6000" {
   variables {
     accelerator      = "nvidia-rtx-pro-6000"
-    image_flavour    = "cu128"
+    image_flavour    = "cu130"
     zonal_redundancy = true
     min_instances    = 1
     max_instances    = 3
@@ -234,19 +235,22 @@ run "protection" {
   }
 
   assert {
-    condition     = google_cloud_run_v2_service.service[0].deletion_protection == true && google_cloud_run_v2_worker_pool.pull["jobs"].deletion_protection == true
-    error_message = "Nobody destroys by mistake."
+    condition     = google_cloud_run_v2_service.service[0].deletion_protection == true
+    error_message = "Nobody destroys the service by mistake."
+  }
+  assert {
+    condition     = google_cloud_run_v2_worker_pool.pull["jobs"].deletion_protection == false
+    error_message = "Back to push is one apply."
   }
 }
 
 run "protection_can_be_lifted" {
   variables {
-    pull_instances      = { jobs = 1 }
     deletion_protection = false
   }
 
   assert {
-    condition     = google_cloud_run_v2_service.service[0].deletion_protection == false && google_cloud_run_v2_worker_pool.pull["jobs"].deletion_protection == false
+    condition     = google_cloud_run_v2_service.service[0].deletion_protection == false
     error_message = "Who wants to destroy can."
   }
 }

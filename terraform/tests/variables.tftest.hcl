@@ -11,6 +11,7 @@ mock_provider "google" {
 
 variables {
   project_id = "my-project"
+  region     = "us-central1"
 }
 
 run "the_largest_and_smallest_are_allowed" {
@@ -174,7 +175,7 @@ run "accelerator_unknown" {
 run "image_flavour_unknown" {
   command = plan
   variables {
-    image_flavour = "cu130"
+    image_flavour = "cu124"
   }
   expect_failures = [var.image_flavour]
 }
@@ -636,4 +637,21 @@ run "budget_currency" {
     budget = { billing_account = "012345-6789AB-CDEF01", monthly = 1, currency = "euro" }
   }
   expect_failures = [var.budget]
+}
+
+run "image_flavour_of_the_l4_only" {
+  command = plan
+  variables {
+    accelerator   = "nvidia-rtx-pro-6000"
+    image_flavour = "cu126"
+  }
+  expect_failures = [var.image_flavour]
+}
+
+run "image_flavours_of_the_rtx_pro_6000" {
+  command = plan
+  variables {
+    accelerator   = "nvidia-rtx-pro-6000"
+    image_flavour = "cu128"
+  }
 }

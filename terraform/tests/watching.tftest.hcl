@@ -11,6 +11,7 @@ mock_provider "google" {
 
 variables {
   project_id = "my-project"
+  region     = "us-central1"
   image      = "us-central1-docker.pkg.dev/my-project/sam3-service/sam3-service:1"
 }
 
@@ -45,6 +46,13 @@ run "backlog" {
   assert {
     condition     = google_monitoring_alert_policy.backlog.conditions[0].condition_threshold[0].aggregations[0].alignment_period == "60s" && google_monitoring_alert_policy.backlog.conditions[0].condition_threshold[0].aggregations[0].per_series_aligner == "ALIGN_MAX"
     error_message = "The oldest event counts."
+  }
+}
+
+run "backlog_of_half_an_hour_by_default" {
+  assert {
+    condition     = google_monitoring_alert_policy.backlog.conditions[0].condition_threshold[0].threshold_value == 1800
+    error_message = "An event waits half an hour before somebody is called."
   }
 }
 

@@ -11,7 +11,7 @@ Graph = Mapping[str, set[str]]
 _NODE = re.compile(r'^\s+"(\S+)" \[label', re.MULTILINE)
 _EDGE = re.compile(r'^\s+"(\S+)" -> "(\S+)";', re.MULTILINE)
 
-# What is made later, what has to be there before, and what happens otherwise. No assertion of `terraform test` sees this.
+# What is made later, what has to be there before, and what happens otherwise: no assertion of `terraform test` sees it.
 NEEDS = (
     ("google_storage_notification.uploads", "google_storage_bucket.own", "there is no bucket"),
     (

@@ -39,15 +39,18 @@ class Deployment:
     def plan(self, status: int, **variables: str) -> str:
         return self.run("plan", "-detailed-exitcode", "-no-color", self._state, *_given(variables), status=status)
 
-    def destroy(self, **variables: str) -> None:
-        self.run("destroy", "-auto-approve", "-no-color", self._state, *_given(variables))
+    def destroy(self, status: int = 0, **variables: str) -> str:
+        return self.run("destroy", "-auto-approve", "-no-color", self._state, *_given(variables), status=status)
 
     def kinds(self) -> set[str]:
         return {kind for kind, _ in self.provider.made}
 
 
 def _given(variables: dict[str, str]) -> list[str]:
-    return [f"-var={name}={value}" for name, value in {"project_id": "my-project", **variables}.items()]
+    return [
+        f"-var={name}={value}"
+        for name, value in {"project_id": "my-project", "region": "us-central1", **variables}.items()
+    ]
 
 
 @pytest.fixture
@@ -77,8 +80,16 @@ def test_two_applies_nothing_to_change_and_nothing_left(deployment: Deployment) 
     assert made < set(deployment.provider.made)  # the second apply replaces nothing of the first
     deployment.plan(NO_CHANGES, image=IMAGE)
 
-    deployment.destroy(image=IMAGE)
+    deployment.apply(image=IMAGE, deletion_protection="false")
+    deployment.destroy(image=IMAGE, deletion_protection="false")
     assert deployment.provider.made == {}
+
+
+def test_nobody_destroys_by_mistake(deployment: Deployment) -> None:
+    deployment.apply(image=IMAGE)
+    told = deployment.destroy(image=IMAGE, status=1)
+    assert "deletion_protection" in told
+    assert "google_cloud_run_v2_service" in deployment.kinds()
 
 
 def test_a_change_is_seen(deployment: Deployment) -> None:
@@ -122,7 +133,8 @@ def test_the_stand_in_refuses_what_the_provider_refuses(deployment: Deployment, 
         'terraform {\n  required_providers {\n    google = { source = "hashicorp/google" }\n  }\n}\n'
         'resource "google_pubsub_topic" "a" {\n  name = "a"\n  nmae = "b"\n}\n'
         'resource "google_service_account" "a" {\n  account_id = "a"\n  email = "b"\n}\n'
-        'resource "google_cloud_run_v2_service" "a" {\n  name = "a"\n  location = "b"\n  ingress = "c"\n  template {}\n}\n'
+        'resource "google_cloud_run_v2_service" "a" {\n  name = "a"\n  location = "b"\n  ingress = "c"\n'
+        "  template {}\n}\n"
     )
     terraform = Terraform(wrong, tmp_path, deployment.terraform.attached)
     terraform.init()

@@ -77,6 +77,9 @@ class Provider:
     def ApplyResourceChange(self, request: Any) -> Any:  # noqa: N802
         """Make, change or destroy it."""
         prior, planned = decode(request.prior), decode(request.planned)
+        if planned is None and prior.get("deletion_protection"):
+            detail = "Set deletion_protection to false and apply that before this is destroyed."
+            return MESSAGES["Applied"](state=request.prior, diagnostics=[_diagnostic(detail, ())])
         if prior is not None:
             del self.made[request.type_name, prior["id"]]
         if planned is not None:
