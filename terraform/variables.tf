@@ -341,7 +341,7 @@ variable "log_level" {
 variable "environment" {
   type        = map(string)
   default     = {}
-  description = "Further settings of docs/settings.md, such as `{ SAM3_COMPILE = \"true\" }`. They reach the service and the worker pools."
+  description = "Further settings of docs/settings.md, such as `{ SAM3_IMAGE_BATCH = \"8\" }`. They reach the service and the worker pools."
   validation {
     condition     = length(setintersection(keys(var.environment), concat(local.own_settings, ["PORT", "HF_TOKEN", "HUGGINGFACE_HUB_TOKEN"]))) == 0
     error_message = "environment may not set ${join(", ", setintersection(keys(var.environment), concat(local.own_settings, ["PORT", "HF_TOKEN", "HUGGINGFACE_HUB_TOKEN"])))}: other variables here do."
@@ -399,7 +399,7 @@ variable "budget" {
     monthly         = number
   })
   default     = null
-  description = "Monthly budget of this project with mails to the billing account's administrators at 50, 90 and 100 %. It stops nothing. `currency` is the billing account's (USD)."
+  description = "Monthly budget of this project, `{ billing_account = \"012345-6789AB-CDEF01\", monthly = 200 }`: mails to the billing account's administrators at 50, 90 and 100 %. It stops nothing. `currency` must be the billing account's (USD)."
   validation {
     condition     = var.budget == null ? true : can(regex("^[0-9A-F]{6}(-[0-9A-F]{6}){2}$", var.budget.billing_account))
     error_message = "budget.billing_account is an id such as 012345-6789AB-CDEF01."

@@ -150,22 +150,22 @@ run "all_settings" {
     read_buckets    = ["pictures"]
     write_buckets   = ["elsewhere"]
     log_level       = "DEBUG"
-    environment     = { SAM3_COMPILE = "true" }
+    environment     = { SAM3_IMAGE_BATCH = "8" }
     pull_instances  = { uploads = 1 }
   }
 
   assert {
     condition = { for env in google_cloud_run_v2_service.service[0].template[0].containers[0].env : env.name => env.value if contains([
-      "SAM3_REVISION", "INPUT_PREFIX", "OUTPUT_PREFIX", "DEFAULT_PROMPTS", "READ_BUCKETS", "WRITE_BUCKETS", "LOG_LEVEL", "SAM3_COMPILE",
+      "SAM3_REVISION", "INPUT_PREFIX", "OUTPUT_PREFIX", "DEFAULT_PROMPTS", "READ_BUCKETS", "WRITE_BUCKETS", "LOG_LEVEL", "SAM3_IMAGE_BATCH",
       ], env.name) } == {
-      SAM3_REVISION   = "abc123"
-      INPUT_PREFIX    = "in/"
-      OUTPUT_PREFIX   = "out/"
-      DEFAULT_PROMPTS = "[\"mug cup\",\"plate\"]"
-      READ_BUCKETS    = "my-project-sam3-service-input,my-project-sam3-service-output,pictures"
-      WRITE_BUCKETS   = "my-project-sam3-service-output,elsewhere"
-      LOG_LEVEL       = "DEBUG"
-      SAM3_COMPILE    = "true"
+      SAM3_REVISION    = "abc123"
+      INPUT_PREFIX     = "in/"
+      OUTPUT_PREFIX    = "out/"
+      DEFAULT_PROMPTS  = "[\"mug cup\",\"plate\"]"
+      READ_BUCKETS     = "my-project-sam3-service-input,my-project-sam3-service-output,pictures"
+      WRITE_BUCKETS    = "my-project-sam3-service-output,elsewhere"
+      LOG_LEVEL        = "DEBUG"
+      SAM3_IMAGE_BATCH = "8"
     }
     error_message = "Each variable reaches its setting."
   }

@@ -2,68 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from tests.deploy.conftest import CONFIGURATION, why_not
+from tests.deploy.deployment import IMAGE, Deployment
 from tests.deploy.standin.command import Terraform
-from tests.deploy.standin.provider import Provider
-from tests.deploy.standin.server import serving
 
-IMAGE = "us-central1-docker.pkg.dev/my-project/sam3-service/sam3-service@sha256:" + "a" * 64
 NO_CHANGES, CHANGES = 0, 2  # exit status of `plan -detailed-exitcode`
-
-
-class Deployment:
-    """A state file of its own, and the stand-in that it is applied to."""
-
-    def __init__(self, terraform: Terraform, provider: Provider, state: Path) -> None:
-        self.terraform = terraform
-        self._state = f"-state={state}"
-        self.provider = provider
-
-    def run(self, *arguments: str, status: int = 0) -> str:
-        done = self.terraform.run(*arguments)
-        assert done.returncode == status, done.stdout
-        return done.stdout
-
-    def apply(self, **variables: str) -> dict[str, object]:
-        """The outputs."""
-        self.run("apply", "-auto-approve", "-no-color", self._state, *_given(variables))
-        outputs = json.loads(self.run("output", "-json", self._state))
-        return {name: each["value"] for name, each in outputs.items()}
-
-    def plan(self, status: int, **variables: str) -> str:
-        return self.run("plan", "-detailed-exitcode", "-no-color", self._state, *_given(variables), status=status)
-
-    def destroy(self, status: int = 0, **variables: str) -> str:
-        return self.run("destroy", "-auto-approve", "-no-color", self._state, *_given(variables), status=status)
-
-    def kinds(self) -> set[str]:
-        return {kind for kind, _ in self.provider.made}
-
-
-def _given(variables: dict[str, str]) -> list[str]:
-    return [
-        f"-var={name}={value}"
-        for name, value in {"project_id": "my-project", "region": "us-central1", **variables}.items()
-    ]
-
-
-@pytest.fixture
-def deployment(schema: dict[str, object], tmp_path: Path) -> Iterator[Deployment]:
-    if reason := why_not():
-        pytest.skip(reason)
-    provider = Provider(schema)
-    with serving(provider) as attached:
-        data = tmp_path / "data"
-        data.mkdir()
-        terraform = Terraform(CONFIGURATION, data, attached)
-        assert terraform.init().returncode == 0
-        yield Deployment(terraform, provider, tmp_path / "terraform.tfstate")
 
 
 def test_two_applies_nothing_to_change_and_nothing_left(deployment: Deployment) -> None:

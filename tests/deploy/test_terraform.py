@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
 from tests.deploy import graph
+from tests.deploy.deployment import CONFIGURATION
 from tests.deploy.standin.command import Terraform
 
-CONFIGURATION = Path(__file__).parents[2] / "terraform"
 FILES = sorted(path.name for path in (CONFIGURATION / "tests").glob("*.tftest.hcl"))
 
 

@@ -15,13 +15,12 @@ from tests.deploy.standin.values import UNKNOWN, decode, encode, is_unknown
 class Provider:
     """hashicorp/google without Google: what is applied is remembered in `made` until it is destroyed.
 
-    `said` replaces answers: {("google_cloud_run_v2_service", "uri"): "http://127.0.0.1:8080"}. One instance serves all
-    configurations of the provider (its aliases), and the last project that one of them names is that of all.
+    One instance serves all configurations of the provider (its aliases), and the last project that one of them names is
+    that of all.
     """
 
-    def __init__(self, schema: Mapping[str, Any], said: Mapping[tuple[str, str], str] | None = None) -> None:
+    def __init__(self, schema: Mapping[str, Any]) -> None:
         self.made: dict[tuple[str, str], dict[str, Any]] = {}
-        self._said = said or {}
         self._project = "project"
         self._provider = schema["provider"]
         self._resources = schema["resource_schemas"]
@@ -87,7 +86,7 @@ class Provider:
                 self._resource(request),
                 planned,
                 is_unknown,
-                lambda name, type_: self._answer(request.type_name, name, type_, planned),
+                lambda name, type_: answer(request.type_name, name, type_, planned, self._project),
             )
             self.made[request.type_name, planned["id"]] = planned
         return MESSAGES["Applied"](state=encode(planned), legacy_type_system=True)
@@ -99,7 +98,7 @@ class Provider:
             self._data_sources[request.type_name]["block"],
             value,
             lambda each: each is None,
-            lambda name, type_: self._answer(request.type_name, name, type_, value),
+            lambda name, type_: answer(request.type_name, name, type_, value, self._project),
         )
         return MESSAGES["State"](value=encode(value))
 
@@ -113,10 +112,7 @@ class Provider:
 
     def _planned(self, kind: str, name: str, type_: Any, values: Mapping[str, Any]) -> object:
         early = name == "project" or (kind, name) in KNOWN_EARLY
-        return self._answer(kind, name, type_, values) if early else UNKNOWN
-
-    def _answer(self, kind: str, name: str, type_: Any, values: Mapping[str, Any]) -> object:
-        return self._said.get((kind, name)) or answer(kind, name, type_, values, self._project)
+        return answer(kind, name, type_, values, self._project) if early else UNKNOWN
 
 
 def _named(schemas: Mapping[str, Any]) -> list[Any]:
