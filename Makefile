@@ -11,7 +11,7 @@ PARITY := $(VENV)-parity
 PARITY_TORCH_VERSION ?= 2.14.1
 PARITY_TORCHVISION_VERSION ?= 0.29.1
 
-.PHONY: help demo serve test soak bench parity lint format clean
+.PHONY: help demo serve test soak bench parity mutate lint format clean
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
@@ -33,6 +33,9 @@ bench: $(VENV)/.local  ## this service beside the one it grew from; writes docs/
 
 parity: $(PARITY)/.ready  ## the default engine against Meta's own package, with the same weights
 	@$(PARITY)/bin/python -m tools.parity
+
+mutate: $(VENV)/.test  ## faults put into the Terraform configuration, one at a time, and what finds them (half an hour)
+	@$(BIN)/python -m tests.deploy.mutate
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -5,7 +5,9 @@ locals {
     var.output_bucket == null ? { output = var.delete_outputs_after_days } : {},
     var.model_bucket == null ? { models = null } : {},
   )
-  own_bucket_names = { for purpose in ["input", "output", "models"] : purpose => "${var.project_id}-${var.name}-${purpose}" }
+  own_bucket_names = {
+    for purpose in ["input", "output", "models"] : purpose => "${var.project_id}-${var.name}-${purpose}"
+  }
 
   input_bucket_names = length(var.input_buckets) == 0 ? [local.own_bucket_names.input] : var.input_buckets
   output_bucket_name = var.output_bucket == null ? local.own_bucket_names.output : var.output_bucket

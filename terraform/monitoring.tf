@@ -14,8 +14,9 @@ locals {
   alert_window = 300
 
   in_service = "resource.type = \"cloud_run_revision\" AND resource.labels.service_name = \"${var.name}\""
-  in_work    = "resource.type = \"pubsub_subscription\" AND (${join(" OR ", [for subscription in google_pubsub_subscription.work : "resource.labels.subscription_id = \"${subscription.name}\""])})"
-  in_dead    = "resource.type = \"pubsub_subscription\" AND resource.labels.subscription_id = \"${google_pubsub_subscription.dead_letters.name}\""
+  in_work    = "${local.in_pubsub} = one_of(${join(", ", [for it in google_pubsub_subscription.work : "\"${it.name}\""])})"
+  in_dead    = "${local.in_pubsub} = \"${google_pubsub_subscription.dead_letters.name}\""
+  in_pubsub  = "resource.type = \"pubsub_subscription\" AND resource.labels.subscription_id"
 }
 
 resource "google_monitoring_alert_policy" "dead_letters" {
@@ -133,14 +134,38 @@ resource "google_monitoring_alert_policy" "startup" {
 
 locals {
   charts = [
-    { title = "Requests by status", of = local.in_service, metric = "run.googleapis.com/request_count", align = "ALIGN_RATE", reduce = "REDUCE_SUM", by = "metric.label.response_code_class" },
-    { title = "Latency, 95 % of requests", of = local.in_service, metric = "run.googleapis.com/request_latencies", align = "ALIGN_PERCENTILE_95", reduce = "REDUCE_MAX", by = "resource.label.service_name" },
-    { title = "Instances", of = local.in_service, metric = "run.googleapis.com/container/instance_count", align = "ALIGN_MAX", reduce = "REDUCE_SUM", by = "metric.label.state" },
-    { title = "GPU in use, 95 % of the time", of = local.in_service, metric = "run.googleapis.com/container/gpu/utilizations", align = "ALIGN_PERCENTILE_95", reduce = "REDUCE_MAX", by = "resource.label.service_name" },
-    { title = "Memory in use, 95 % of the time", of = local.in_service, metric = "run.googleapis.com/container/memory/utilizations", align = "ALIGN_PERCENTILE_95", reduce = "REDUCE_MAX", by = "resource.label.service_name" },
-    { title = "Events that wait", of = local.in_work, metric = "pubsub.googleapis.com/subscription/num_undelivered_messages", align = "ALIGN_MAX", reduce = "REDUCE_SUM", by = "resource.label.subscription_id" },
-    { title = "Age of the oldest event, seconds", of = local.in_work, metric = "pubsub.googleapis.com/subscription/oldest_unacked_message_age", align = "ALIGN_MAX", reduce = "REDUCE_MAX", by = "resource.label.subscription_id" },
-    { title = "Dead letters", of = local.in_dead, metric = "pubsub.googleapis.com/subscription/num_undelivered_messages", align = "ALIGN_MAX", reduce = "REDUCE_SUM", by = "resource.label.subscription_id" },
+    {
+      title  = "Requests by status", of = local.in_service,
+      metric = "run.googleapis.com/request_count", align = "ALIGN_RATE", reduce = "REDUCE_SUM", by = "metric.label.response_code_class"
+    },
+    {
+      title  = "Latency, 95 % of requests", of = local.in_service,
+      metric = "run.googleapis.com/request_latencies", align = "ALIGN_PERCENTILE_95", reduce = "REDUCE_MAX", by = "resource.label.service_name"
+    },
+    {
+      title  = "Instances", of = local.in_service,
+      metric = "run.googleapis.com/container/instance_count", align = "ALIGN_MAX", reduce = "REDUCE_SUM", by = "metric.label.state"
+    },
+    {
+      title  = "GPU in use, 95 % of the time", of = local.in_service,
+      metric = "run.googleapis.com/container/gpu/utilizations", align = "ALIGN_PERCENTILE_95", reduce = "REDUCE_MAX", by = "resource.label.service_name"
+    },
+    {
+      title  = "Memory in use, 95 % of the time", of = local.in_service,
+      metric = "run.googleapis.com/container/memory/utilizations", align = "ALIGN_PERCENTILE_95", reduce = "REDUCE_MAX", by = "resource.label.service_name"
+    },
+    {
+      title  = "Events that wait", of = local.in_work,
+      metric = "pubsub.googleapis.com/subscription/num_undelivered_messages", align = "ALIGN_MAX", reduce = "REDUCE_SUM", by = "resource.label.subscription_id"
+    },
+    {
+      title  = "Age of the oldest event, seconds", of = local.in_work,
+      metric = "pubsub.googleapis.com/subscription/oldest_unacked_message_age", align = "ALIGN_MAX", reduce = "REDUCE_MAX", by = "resource.label.subscription_id"
+    },
+    {
+      title  = "Dead letters", of = local.in_dead,
+      metric = "pubsub.googleapis.com/subscription/num_undelivered_messages", align = "ALIGN_MAX", reduce = "REDUCE_SUM", by = "resource.label.subscription_id"
+    },
   ]
 }
 

@@ -17,8 +17,9 @@ locals {
       INPUT_PREFIX    = var.input_prefix
       OUTPUT_PREFIX   = var.output_prefix
       DEFAULT_PROMPTS = length(var.default_prompts) == 0 ? "" : jsonencode(var.default_prompts)
-      READ_BUCKETS    = length(var.read_buckets) == 0 ? "" : join(",", distinct(concat(local.input_bucket_names, [local.output_bucket_name], var.read_buckets)))
-      WRITE_BUCKETS   = length(var.write_buckets) == 0 ? "" : join(",", distinct(concat([local.output_bucket_name], var.write_buckets)))
+      # Unset they mean the input and output buckets, and the output bucket.
+      READ_BUCKETS  = length(var.read_buckets) == 0 ? "" : join(",", concat(local.input_bucket_names, [local.output_bucket_name], var.read_buckets))
+      WRITE_BUCKETS = length(var.write_buckets) == 0 ? "" : join(",", concat([local.output_bucket_name], var.write_buckets))
   } : name => value if value != null && value != "" })
 
   # The service alone answers HTTP: the platform checks its tokens, and the probes need threads of their own.
@@ -27,10 +28,12 @@ locals {
     WEB_THREADS = tostring(var.concurrency + 4)
   }
 
+  # What `environment` may not set; PORT is the platform's.
   own_settings = concat(keys(local.http_settings), [
     "SAM3_MODEL", "SAM3_REVISION", "INPUT_BUCKETS", "INPUT_PREFIX", "OUTPUT_BUCKET", "OUTPUT_PREFIX", "READ_BUCKETS",
     "WRITE_BUCKETS", "DEFAULT_PROMPTS", "JOBS_TOPIC", "RESULTS_TOPIC", "DEAD_LETTER_TOPIC", "QUEUE_SIZE",
     "REQUEST_TIMEOUT_S", "EVENT_TIMEOUT_S", "LOG_LEVEL", "GOOGLE_CLOUD_PROJECT",
+    "HF_TOKEN", "HUGGINGFACE_HUB_TOKEN", "PORT",
   ])
 
   # Which instance goes with a GPU, by https://cloud.google.com/run/docs/configuring/services/gpu: at least 4 CPUs and

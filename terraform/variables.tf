@@ -23,8 +23,12 @@ variable "image" {
   default     = null
   description = "Container image, by digest (`…@sha256:…`) or by a tag. Unset in the first apply, when there is no registry to push it to yet: everything but the service is made."
   validation {
-    condition     = var.image == null ? true : can(regex("^[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9._-]+)+(:[A-Za-z0-9._-]+)?(@sha256:[0-9a-f]{64})?$", var.image)) && can(regex("(:[A-Za-z0-9._-]+|@sha256:[0-9a-f]{64})$", var.image)) && !endswith(var.image, ":latest")
-    error_message = "image names a digest (HOST/PATH@sha256:64 hex digits) or a tag other than latest (HOST/PATH:TAG)."
+    condition     = var.image == null ? true : can(regex("^[a-z0-9.-]+(/[a-z0-9._-]+)+(:[\\w.-]+|(:[\\w.-]+)?@sha256:[0-9a-f]{64})$", var.image))
+    error_message = "image names a digest (HOST/PATH@sha256:64 hex digits) or a tag (HOST/PATH:TAG)."
+  }
+  validation {
+    condition     = var.image == null ? true : !endswith(var.image, ":latest")
+    error_message = "image names a tag other than latest, which means another image every day."
   }
 }
 
@@ -167,8 +171,12 @@ variable "input_buckets" {
   default     = []
   description = "Existing buckets of this project whose uploads are segmented. None: one is made."
   validation {
-    condition     = alltrue([for bucket in var.input_buckets : can(regex(local.bucket_pattern, bucket))]) && length(distinct(var.input_buckets)) == length(var.input_buckets)
-    error_message = "input_buckets are bucket names without gs:// and without a slash, each once."
+    condition     = alltrue([for bucket in var.input_buckets : can(regex(local.bucket_pattern, bucket))])
+    error_message = "input_buckets are bucket names without gs:// and without a slash."
+  }
+  validation {
+    condition     = length(distinct(var.input_buckets)) == length(var.input_buckets)
+    error_message = "input_buckets are named once each."
   }
 }
 
@@ -205,7 +213,10 @@ variable "output_prefix" {
     error_message = "output_prefix needs {bucket} in it, as there are several input_buckets."
   }
   validation {
-    condition     = alltrue([for bucket in var.input_buckets : bucket != var.output_bucket || !startswith(var.input_prefix, replace(var.output_prefix, "{bucket}", bucket))])
+    condition = alltrue([
+      for bucket in var.input_buckets :
+      bucket != var.output_bucket || !startswith(var.input_prefix, replace(var.output_prefix, "{bucket}", bucket))
+    ])
     error_message = "output_prefix is no beginning of input_prefix, as the output bucket is an input bucket: everything below it is ignored as input."
   }
 }
@@ -245,7 +256,7 @@ variable "default_prompts" {
   default     = []
   description = "Prompts of an image that has none of its own and none in its folders."
   validation {
-    condition     = alltrue([for prompt in var.default_prompts : trimspace(prompt) != ""]) && length(var.default_prompts) <= 64
+    condition     = length(var.default_prompts) <= 64 && alltrue([for prompt in var.default_prompts : trimspace(prompt) != ""])
     error_message = "default_prompts are at most 64 prompts, none of them empty."
   }
 }
@@ -255,8 +266,12 @@ variable "delete_inputs_after_days" {
   default     = null
   description = "Delete the objects of the input bucket that Terraform makes at this age. Unset: never."
   validation {
-    condition     = var.delete_inputs_after_days == null ? true : var.delete_inputs_after_days >= 1 && floor(var.delete_inputs_after_days) == var.delete_inputs_after_days && length(var.input_buckets) == 0
-    error_message = "delete_inputs_after_days is a whole number from 1, and is left out with input_buckets: their rules are their own."
+    condition     = var.delete_inputs_after_days == null ? true : var.delete_inputs_after_days >= 1 && floor(var.delete_inputs_after_days) == var.delete_inputs_after_days
+    error_message = "delete_inputs_after_days is a whole number from 1."
+  }
+  validation {
+    condition     = var.delete_inputs_after_days == null || length(var.input_buckets) == 0
+    error_message = "delete_inputs_after_days is left out with input_buckets: their rules are their own."
   }
 }
 
@@ -265,8 +280,12 @@ variable "delete_outputs_after_days" {
   default     = null
   description = "Delete the objects of the output bucket that Terraform makes at this age. Unset: never."
   validation {
-    condition     = var.delete_outputs_after_days == null ? true : var.delete_outputs_after_days >= 1 && floor(var.delete_outputs_after_days) == var.delete_outputs_after_days && var.output_bucket == null
-    error_message = "delete_outputs_after_days is a whole number from 1, and is left out with output_bucket: its rules are its own."
+    condition     = var.delete_outputs_after_days == null ? true : var.delete_outputs_after_days >= 1 && floor(var.delete_outputs_after_days) == var.delete_outputs_after_days
+    error_message = "delete_outputs_after_days is a whole number from 1."
+  }
+  validation {
+    condition     = var.delete_outputs_after_days == null || var.output_bucket == null
+    error_message = "delete_outputs_after_days is left out with output_bucket: its rules are its own."
   }
 }
 
@@ -291,7 +310,7 @@ variable "service_account" {
   default     = null
   description = "E-mail address of an existing service account for the service to run as. Unset: one is made. It gets the same grants."
   validation {
-    condition     = var.service_account == null ? true : can(regex("^[a-z0-9-]+@[a-z0-9.-]+\\.gserviceaccount\\.com$", var.service_account))
+    condition     = var.service_account == null ? true : can(regex("^[a-z0-9-]+@[a-z0-9.-]+[.]gserviceaccount[.]com$", var.service_account))
     error_message = "service_account is an address that ends in gserviceaccount.com, or null."
   }
 }
@@ -343,8 +362,8 @@ variable "environment" {
   default     = {}
   description = "Further settings of docs/settings.md, such as `{ SAM3_IMAGE_BATCH = \"8\" }`. They reach the service and the worker pools."
   validation {
-    condition     = length(setintersection(keys(var.environment), concat(local.own_settings, ["PORT", "HF_TOKEN", "HUGGINGFACE_HUB_TOKEN"]))) == 0
-    error_message = "environment may not set ${join(", ", setintersection(keys(var.environment), concat(local.own_settings, ["PORT", "HF_TOKEN", "HUGGINGFACE_HUB_TOKEN"])))}: other variables here do."
+    condition     = length(setintersection(keys(var.environment), local.own_settings)) == 0
+    error_message = "environment may not set ${join(", ", setintersection(keys(var.environment), local.own_settings))}: other variables here do."
   }
 }
 
@@ -353,8 +372,12 @@ variable "labels" {
   default     = {}
   description = "Labels of everything that can have labels."
   validation {
-    condition     = alltrue([for key, value in var.labels : can(regex("^[a-z][a-z0-9_-]{0,62}$", key)) && can(regex("^[a-z0-9_-]{0,63}$", value))])
-    error_message = "labels have keys and values of at most 63 lower case letters, digits, dashes and underscores, a key's first a letter."
+    condition     = alltrue([for key in keys(var.labels) : can(regex("^[a-z][a-z0-9_-]{0,62}$", key))])
+    error_message = "labels have keys of at most 63 lower case letters, digits, dashes and underscores, a letter first."
+  }
+  validation {
+    condition     = alltrue([for value in values(var.labels) : can(regex("^[a-z0-9_-]{0,63}$", value))])
+    error_message = "labels have values of at most 63 lower case letters, digits, dashes and underscores."
   }
 }
 
@@ -387,8 +410,8 @@ variable "alert_backlog_age_s" {
   default     = 1800
   description = "Alert when an event has waited this many seconds."
   validation {
-    condition     = var.alert_backlog_age_s >= 60 && var.alert_backlog_age_s <= 604800 && floor(var.alert_backlog_age_s) == var.alert_backlog_age_s
-    error_message = "alert_backlog_age_s is a whole number of seconds from 60 to 604800 (7 days, when messages end)."
+    condition     = var.alert_backlog_age_s >= 60 && var.alert_backlog_age_s <= 604800
+    error_message = "alert_backlog_age_s is a number of seconds from 60 to 604800 (7 days, when messages end)."
   }
 }
 

@@ -599,14 +599,6 @@ run "backlog_age_large" {
   expect_failures = [var.alert_backlog_age_s]
 }
 
-run "backlog_age_fraction" {
-  command = plan
-  variables {
-    alert_backlog_age_s = 60.5
-  }
-  expect_failures = [var.alert_backlog_age_s]
-}
-
 run "budget_account" {
   command = plan
   variables {

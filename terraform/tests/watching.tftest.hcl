@@ -36,7 +36,7 @@ run "backlog" {
   }
 
   assert {
-    condition     = strcontains(google_monitoring_alert_policy.backlog.conditions[0].condition_threshold[0].filter, "(resource.labels.subscription_id = \"sam3-service-jobs\" OR resource.labels.subscription_id = \"sam3-service-uploads\") AND metric.type = \"pubsub.googleapis.com/subscription/oldest_unacked_message_age\"")
+    condition     = strcontains(google_monitoring_alert_policy.backlog.conditions[0].condition_threshold[0].filter, "resource.labels.subscription_id = one_of(\"sam3-service-jobs\", \"sam3-service-uploads\") AND metric.type = \"pubsub.googleapis.com/subscription/oldest_unacked_message_age\"")
     error_message = "Both subscriptions are watched: ${google_monitoring_alert_policy.backlog.conditions[0].condition_threshold[0].filter}"
   }
   assert {
