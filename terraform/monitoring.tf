@@ -42,8 +42,6 @@ resource "google_monitoring_alert_policy" "dead_letters" {
       }
     }
   }
-
-  depends_on = [google_project_service.apis]
 }
 
 resource "google_monitoring_alert_policy" "backlog" {
@@ -69,8 +67,6 @@ resource "google_monitoring_alert_policy" "backlog" {
       }
     }
   }
-
-  depends_on = [google_project_service.apis]
 }
 
 resource "google_monitoring_alert_policy" "errors" {
@@ -97,8 +93,6 @@ resource "google_monitoring_alert_policy" "errors" {
       }
     }
   }
-
-  depends_on = [google_project_service.apis]
 }
 
 resource "google_monitoring_alert_policy" "startup" {
@@ -128,8 +122,6 @@ resource "google_monitoring_alert_policy" "startup" {
       period = "3600s"
     }
   }
-
-  depends_on = [google_project_service.apis]
 }
 
 locals {
@@ -195,5 +187,4 @@ resource "google_monitoring_dashboard" "service" {
       }]
     }
   })
-  depends_on = [google_project_service.apis]
 }

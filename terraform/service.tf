@@ -85,7 +85,6 @@ resource "google_cloud_run_v2_service" "service" {
 
   # A revision whose account cannot read its secret or its bucket is refused or does not start.
   depends_on = [
-    google_project_service.apis,
     google_secret_manager_secret_iam_member.runtime,
     google_storage_bucket_iam_member.runtime_reads,
     google_storage_bucket_iam_member.runtime_writes,

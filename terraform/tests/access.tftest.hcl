@@ -32,7 +32,7 @@ run "only_pushes_may_call" {
     error_message = "Nobody calls unless named, and IAM checks each call."
   }
   assert {
-    condition     = google_cloud_run_v2_service_iam_member.push[0].role == "roles/run.invoker" && google_cloud_run_v2_service_iam_member.push[0].member == "serviceAccount:push@my-project.iam.gserviceaccount.com" && google_cloud_run_v2_service_iam_member.push[0].name == "sam3-service" && google_cloud_run_v2_service_iam_member.push[0].location == "us-central1"
+    condition     = length(google_cloud_run_v2_service_iam_member.push) == 1 && google_cloud_run_v2_service_iam_member.push[0].role == "roles/run.invoker" && google_cloud_run_v2_service_iam_member.push[0].member == "serviceAccount:push@my-project.iam.gserviceaccount.com" && google_cloud_run_v2_service_iam_member.push[0].name == "sam3-service" && google_cloud_run_v2_service_iam_member.push[0].location == "us-central1"
     error_message = "The push account calls this service and no other."
   }
   assert {

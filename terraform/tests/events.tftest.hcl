@@ -57,6 +57,10 @@ run "topics" {
     error_message = "The topics are uploads, jobs, results and dead letters."
   }
   assert {
+    condition     = output.jobs_topic == "projects/my-project/topics/jobs" && output.results_topic == "projects/my-project/topics/results"
+    error_message = "The outputs name the topics that others use."
+  }
+  assert {
     condition     = { for key, grant in google_pubsub_topic_iam_member.runtime_publishes : grant.topic => "${grant.role} ${grant.member}" } == { for topic in ["jobs", "results", "dead-letters"] : "projects/my-project/topics/${topic}" => "roles/pubsub.publisher serviceAccount:runtime@my-project.iam.gserviceaccount.com" }
     error_message = "The service publishes jobs, results and dead letters, and no uploads."
   }

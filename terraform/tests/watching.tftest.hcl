@@ -111,8 +111,14 @@ run "dashboard" {
     error_message = "The dashboard shows load, latency, instances, GPU, memory, backlog and dead letters."
   }
   assert {
-    condition     = length(jsondecode(google_monitoring_dashboard.service.dashboard_json).gridLayout.widgets) == 8
-    error_message = "The dashboard has 8 charts."
+    condition     = length(jsondecode(google_monitoring_dashboard.service.dashboard_json).gridLayout.widgets) == 8 && jsondecode(google_monitoring_dashboard.service.dashboard_json).gridLayout.columns == "2"
+    error_message = "The dashboard has 8 charts in 2 columns."
+  }
+  assert {
+    condition = alltrue(flatten([for widget in jsondecode(google_monitoring_dashboard.service.dashboard_json).gridLayout.widgets : [for set in widget.xyChart.dataSets :
+      set.timeSeriesQuery.timeSeriesFilter.aggregation.alignmentPeriod == "60s" && strcontains(widget.title, "95 %") == (set.timeSeriesQuery.timeSeriesFilter.aggregation.perSeriesAligner == "ALIGN_PERCENTILE_95")
+    ]]))
+    error_message = "A chart has a point a minute, and says when it shows a percentile."
   }
 }
 
@@ -129,7 +135,7 @@ run "budget" {
   }
 
   assert {
-    condition     = google_billing_budget.monthly[0].billing_account == "012345-6789AB-CDEF01" && google_billing_budget.monthly[0].budget_filter[0].projects == toset(["projects/123456789012"]) && google_billing_budget.monthly[0].budget_filter[0].calendar_period == "MONTH"
+    condition     = length(google_billing_budget.monthly) == 1 && google_billing_budget.monthly[0].billing_account == "012345-6789AB-CDEF01" && google_billing_budget.monthly[0].budget_filter[0].projects == toset(["projects/123456789012"]) && google_billing_budget.monthly[0].budget_filter[0].calendar_period == "MONTH"
     error_message = "The budget is of this project and a month."
   }
   assert {
