@@ -37,10 +37,25 @@ run "the_largest_and_smallest_are_allowed" {
 run "the_smallest_are_allowed" {
   command = plan
   variables {
-    min_instances       = 0
-    max_instances       = 1
-    concurrency         = 1
-    alert_backlog_age_s = 60
+    name                  = "abc"
+    region                = "europe-west10"
+    model_revision        = "1"
+    hf_token_secret       = "t"
+    hf_token_version      = "1"
+    min_instances         = 0
+    max_instances         = 1
+    concurrency           = 1
+    input_buckets         = ["abc"]
+    results_subscriptions = { a = "" }
+    labels                = { a = "" }
+    alert_backlog_age_s   = 60
+  }
+}
+
+run "ten_is_a_version_too" {
+  command = plan
+  variables {
+    hf_token_version = "10"
   }
 }
 
@@ -646,4 +661,52 @@ run "image_flavours_of_the_rtx_pro_6000" {
     accelerator   = "nvidia-rtx-pro-6000"
     image_flavour = "cu128"
   }
+}
+
+run "project_id_too_long" {
+  command = plan
+  variables {
+    project_id = "abcdefghijklmnopqrstuvwxyz12345"
+  }
+  expect_failures = [var.project_id]
+}
+
+run "secret_too_long" {
+  command = plan
+  variables {
+    hf_token_secret = join("", [for number in range(256) : "x"])
+  }
+  expect_failures = [var.hf_token_secret]
+}
+
+run "results_subscription_name_too_long" {
+  command = plan
+  variables {
+    results_subscriptions = { (join("", [for number in range(42) : "x"])) = "" }
+  }
+  expect_failures = [var.results_subscriptions]
+}
+
+run "label_key_too_long" {
+  command = plan
+  variables {
+    labels = { (join("", [for number in range(64) : "x"])) = "vision" }
+  }
+  expect_failures = [var.labels]
+}
+
+run "label_value_too_long" {
+  command = plan
+  variables {
+    labels = { team = join("", [for number in range(64) : "x"]) }
+  }
+  expect_failures = [var.labels]
+}
+
+run "bucket_too_long" {
+  command = plan
+  variables {
+    input_buckets = [join("", [for number in range(223) : "x"])]
+  }
+  expect_failures = [var.input_buckets]
 }
