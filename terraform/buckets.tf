@@ -84,10 +84,9 @@ resource "google_storage_notification" "uploads" {
   object_name_prefix = var.input_prefix == "" ? null : var.input_prefix
 
   depends_on = [
-    google_storage_bucket.own,
     # Cloud Storage refuses a notification to a topic that it may not publish to …
     google_pubsub_topic_iam_member.storage_publishes,
-    # … and what is published before there is a subscription is lost.
+    # … and what is published before there is a subscription is lost. By way of these the bucket is there too.
     google_pubsub_subscription.work,
   ]
 }

@@ -75,13 +75,8 @@ resource "google_cloud_run_v2_worker_pool" "pull" {
     }
   }
 
-  depends_on = [
-    google_secret_manager_secret_iam_member.runtime,
-    google_storage_bucket_iam_member.runtime_reads,
-    google_storage_bucket_iam_member.runtime_writes,
-    google_pubsub_topic_iam_member.runtime_publishes,
-    google_pubsub_subscription_iam_member.runtime_pulls,
-  ]
+  # Its subscription comes after the service, and so after the other grants.
+  depends_on = [google_pubsub_subscription_iam_member.runtime_pulls]
 
   lifecycle {
     ignore_changes = [launch_stage, client, client_version]
