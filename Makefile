@@ -11,7 +11,7 @@ PARITY := $(VENV)-parity
 PARITY_TORCH_VERSION ?= 2.14.1
 PARITY_TORCHVISION_VERSION ?= 0.29.1
 
-.PHONY: help demo serve test soak fuzz bench parity openapi lint format clean
+.PHONY: help demo serve test soak fuzz bench parity openapi mutate lint format clean
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
@@ -40,6 +40,9 @@ parity: $(PARITY)/.ready  ## the default engine against Meta's own package, with
 
 openapi: $(VENV)/.local  ## write docs/openapi.json anew
 	@$(BIN)/sam3 openapi --out docs/openapi.json
+
+mutate: $(VENV)/.test  ## faults put into the Terraform configuration, one at a time, and what finds them (half an hour)
+	@$(BIN)/python -m tests.deploy.mutate
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -18,6 +18,7 @@ COMMANDS = {
     "status": "what is done, missing or failed under gs://bucket/prefix",
     "redrive": "look into a dead-letter subscription, and send messages back",
     "model": "store a checkpoint in a bucket as the service loads it, or check one",
+    "deployed": "commands to try what Terraform has made with",
     "soak": "thousands of events, lost calls, kills; checks that nothing is lost",
     "bench": "measure this service beside the one it grew from",
 }
