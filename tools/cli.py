@@ -15,7 +15,7 @@ COMMANDS = {
     "pull": "do the work of a pull subscription's events",
     "status": "what is done, missing or failed under gs://bucket/prefix",
     "redrive": "look into a dead-letter subscription, and send messages back",
-    "model": "store a checkpoint in a bucket as the service loads it, or check one",
+    "model": "store a checkpoint in a bucket or folder as the service loads it, or check one",
     "soak": "thousands of events, lost calls, kills; checks that nothing is lost",
     "bench": "measure this service beside the one it grew from",
 }

@@ -1,4 +1,4 @@
-"""`sam3 model push` and `check`: a checkpoint, once in a bucket, in the precision in which the service runs it."""
+"""`sam3 model`: a checkpoint in a bucket or a folder, in the precision in which the service runs it; or a look at one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import torch
 from google.cloud import storage
 
 from service.engine import pretrained
-from service.engine.weights import Checkpoint, Source, resolve
+from service.engine.weights import Checkpoint, Source, fingerprint, resolve
 from service.errors import ModelUnavailable
 from service.gcp import models
 from service.gcp.models import LAST_FILE, Location, ModelFile, ModelStore, revision_of
@@ -31,14 +31,19 @@ _CHUNK_BYTES = 64 * 1024 * 1024
 
 def register(subparsers: Any) -> None:
     """Add `sam3 model`."""
-    parser = subparsers.add_parser("model", help="store a checkpoint in a bucket as the service loads it, or check one")
+    parser = subparsers.add_parser("model", help="store a checkpoint as the service loads it, or check one")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     push = commands.add_parser("push", help="convert a checkpoint and store it at gs://bucket/prefix")
     _add_source(push)
     push.add_argument("target", metavar="gs://BUCKET/PREFIX")
-    push.add_argument("--dtype", choices=DTYPES, default="bfloat16", help="precision of the stored weights (bfloat16)")
+    _add_dtype(push)
     push.add_argument("--replace", action="store_true", help="overwrite another model that is there")
     push.set_defaults(run=partial(_said, run_push))
+    save = commands.add_parser("save", help="convert a checkpoint and write it to a folder")
+    _add_source(save)
+    save.add_argument("target", type=Path, metavar="FOLDER", help="new or empty")
+    _add_dtype(save)
+    save.set_defaults(run=partial(_said, run_save))
     check = commands.add_parser("check", help="is it a complete SAM 3, and which revision")
     _add_source(check)
     check.set_defaults(run=partial(_said, run_check))
@@ -47,6 +52,10 @@ def register(subparsers: Any) -> None:
 def _add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE", help="embedded, a folder, org/name on the hub, gs://bucket/prefix")
     parser.add_argument("--revision", help="commit, tag or branch of a repository; revision of a folder")
+
+
+def _add_dtype(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dtype", choices=DTYPES, default="bfloat16", help="precision of the stored weights (bfloat16)")
 
 
 def _said(run: Any, arguments: argparse.Namespace) -> int:
@@ -68,6 +77,17 @@ def run_push(arguments: argparse.Namespace) -> str:
             client = models.connect()
         with closing(client):
             return push(client, Path(folder), target, replace=arguments.replace)
+
+
+def run_save(arguments: argparse.Namespace) -> str:
+    """Convert into a folder; returns the line to print. ModelUnavailable when something is in the folder."""
+    folder: Path = arguments.target
+    if folder.exists() and any(folder.iterdir()):
+        raise ModelUnavailable(f"{str(folder)!r} is not allowed; allowed: a folder that is new or empty")
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="sam3-fetch-") as cache:
+        convert(_find(arguments, Path(cache)), folder, arguments.dtype)
+    return f"{folder}: revision {fingerprint(folder)}"
 
 
 def run_check(arguments: argparse.Namespace) -> str:
