@@ -17,6 +17,7 @@ FROM debian:bookworm-slim AS python
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates python3 \
+    && apt-get clean \
     && rm -rf /var/lib/apt/lists/*
 
 FROM python AS pip
@@ -39,11 +40,14 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 
 FROM torch AS dependencies
 COPY requirements/service.txt /requirements/
-# The environment sees torch's packages behind its own: what is there already is not installed twice.
+# The environment sees torch's packages behind its own: what is there already is not installed twice. Compiled, the
+# hundreds of models of transformers are a tenth of the image; SAM 3 imports these.
 RUN --mount=type=cache,target=/root/.cache/pip \
     python3 -m venv --without-pip /opt/venv \
     && echo /opt/torch/lib/python3.11/site-packages >/opt/venv/lib/python3.11/site-packages/torch.pth \
-    && pip --python /opt/venv/bin/python install --only-binary :all: --require-hashes --requirement /requirements/service.txt
+    && pip --python /opt/venv/bin/python install --no-compile --only-binary :all: --require-hashes \
+    --requirement /requirements/service.txt \
+    && python3 -m compileall -q -x 'tests/|transformers/models/(?!(auto|clip|encoder_decoder|sam3)/)' /opt/venv/lib
 # A commit or tag of Meta's own code, which is under the SAM License; for SAM3_ENGINE=sam3.
 ARG SAM3_REF=
 ARG TORCH_INDEX_URL
