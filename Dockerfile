@@ -79,6 +79,7 @@ RUN --mount=type=secret,id=hf_token \
     ; fi
 
 FROM hub AS model
+ARG BAKE_MODEL
 COPY --from=app /app /app
 COPY tools /app/tools
 WORKDIR /app
@@ -117,7 +118,7 @@ COPY --from=torch /opt/torch /opt/torch
 COPY --from=dependencies /opt/venv /opt/venv
 COPY requirements/test.txt /requirements/
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip --python /opt/venv/bin/python install --require-hashes --requirement /requirements/test.txt
+    pip --python /opt/venv/bin/python install --no-compile --require-hashes --requirement /requirements/test.txt
 
 # The same image with the tests in it: docker run --rm --read-only --tmpfs /tmp IMAGE
 FROM runtime AS test
@@ -127,7 +128,7 @@ COPY tests /app/tests
 COPY docs /app/docs
 COPY pyproject.toml README.md Makefile /app/
 ENV HYPOTHESIS_STORAGE_DIRECTORY=/tmp/hypothesis
-CMD ["sh", "-c", "python -m pytest -p no:cacheprovider tests/core tests/engine tests/web && python -m tests.deploy.container_check here"]
+CMD ["sh", "-c", "python -m pytest -p no:cacheprovider tests/core tests/engine tests/worker && python -m tools.cli image check --here --out /tmp/out"]
 
 # What is built when no target is named.
 FROM runtime

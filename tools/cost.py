@@ -15,8 +15,8 @@ BUSY = (1.0, 0.5, 0.1)
 class Instance:
     """One instance and its prices in USD a second, for Cloud Run's instance-based billing.
 
-    The defaults are an L4 without zonal redundancy as terraform/ sets it up, in us-central1, with the list prices of the
-    Cloud Billing catalogue in August 2026. https://cloud.google.com/run/pricing has today's and those of other regions.
+    The defaults are an L4 without zonal redundancy as terraform/ sets it up, in us-central1, with the list prices of
+    the Cloud Billing catalogue in August 2026. Today's, and those of other regions: https://cloud.google.com/run/pricing
     """
 
     gpu_price: float = 0.0001867
@@ -55,7 +55,11 @@ def register(subparsers: Any) -> None:
     for name, what in (("gpu", "a GPU"), ("cpu", "a CPU"), ("memory", "a GiB")):
         known = getattr(default, f"{name}_price")
         parser.add_argument(
-            f"--{name}-price", type=_positive, default=known, metavar="USD", help=f"of {what} for a second ({known:.7f})"
+            f"--{name}-price",
+            type=_positive,
+            default=known,
+            metavar="USD",
+            help=f"of {what} for a second ({known:.7f})",
         )
     parser.add_argument("--cpus", type=int, default=default.cpus, help=f"of an instance ({default.cpus})")
     parser.add_argument("--memory-gib", type=int, default=default.memory_gib, help=f"({default.memory_gib})")

@@ -1,4 +1,4 @@
-"""`sam3 model`: a checkpoint in a bucket or a folder, in the precision in which the service runs it; or a look at one."""
+"""`sam3 model`: a checkpoint, once in a bucket or folder, in the precision in which the service runs it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_dtype(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dtype", choices=DTYPES, default="bfloat16", help="precision of the stored weights (bfloat16)")
+    parser.add_argument(
+        "--dtype", choices=DTYPES, default="bfloat16", help="precision of the stored weights (bfloat16)"
+    )
 
 
 def _said(run: Any, arguments: argparse.Namespace) -> int:

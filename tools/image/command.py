@@ -10,8 +10,8 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tools.demo import send_and_show
 from tools.image import inside
@@ -28,16 +28,6 @@ class NotAsItShouldBe(Exception):
     """What is wrong with the image, in one line."""
 
 
-@dataclass(frozen=True)
-class Inside:
-    """What inside.py prints."""
-
-    uid: int
-    writable: list[str]
-    build_tools: list[str]
-    bytes: dict[str, int]
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Do all checks; 1 with the first that fails on standard error."""
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -51,9 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def check(runner: Runner, model: str, out: Path) -> None:
     """Raise NotAsItShouldBe, or RuntimeError when the service does not start, unless the image does as it should."""
-    found = look_inside(runner)
-    _say("confined", f"uid {found.uid}, only /tmp can be written, no compiler")
-    _say("size", sizes(found.bytes))
+    _say("confined", confined(runner))
+    _say("size", sizes(look_inside(runner, "parts")))
     with LocalCloud() as cloud, _service(runner, cloud, model, out) as service:
         cloud.push_to(f"{service.url}/events")
         if not send_and_show(cloud, out):
@@ -62,19 +51,25 @@ def check(runner: Runner, model: str, out: Path) -> None:
         _say("stop", stop_in_the_middle(service))
 
 
-def look_inside(runner: Runner) -> Inside:
-    """Run a program in the image; NotAsItShouldBe when it is root, can write more than /tmp or has a compiler."""
+def confined(runner: Runner) -> str:
+    """How; NotAsItShouldBe when the image's user is root, can write more than /tmp or finds a compiler."""
+    found = look_inside(runner, "confinement")
+    if found["uid"] == 0:
+        raise NotAsItShouldBe("confined: the image's user is root")
+    if found["writable"] != ["/tmp"]:
+        raise NotAsItShouldBe(f"confined: {', '.join(found['writable']) or 'nothing'} can be written, not /tmp alone")
+    if found["build_tools"]:
+        raise NotAsItShouldBe(f"confined: {', '.join(found['build_tools'])} in the image")
+    return f"uid {found['uid']}, only /tmp can be written, no compiler"
+
+
+def look_inside(runner: Runner, what: str) -> dict[str, Any]:
+    """What inside.py says in the image; NotAsItShouldBe when it cannot be run there."""
     source = Path(inside.__file__).read_text()
-    done = subprocess.run(runner.command((), ("python", "-c", source)), capture_output=True, text=True)
+    done = subprocess.run(runner.command((), ("python", "-c", source, what)), capture_output=True, text=True)
     if done.returncode:
         raise NotAsItShouldBe(f"nothing runs in the image: {done.stderr.strip()}")
-    found = Inside(**json.loads(done.stdout))
-    if found.uid == 0:
-        raise NotAsItShouldBe("confined: the image's user is root")
-    if found.writable != ["/tmp"]:
-        raise NotAsItShouldBe(f"confined: {', '.join(found.writable) or 'nothing'} can be written, not /tmp alone")
-    if found.build_tools:
-        raise NotAsItShouldBe(f"confined: {', '.join(found.build_tools)} in the image")
+    found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 

@@ -1,8 +1,9 @@
-"""Runs inside an image, on its Python alone, and prints what it finds as JSON: its user, what it may write, sizes."""
+"""Runs inside an image, on its Python alone, and prints what it finds as JSON: `confinement` or `parts`."""
 
 import json
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -21,8 +22,10 @@ def writable(folder: str) -> bool:
 
 
 def size(folder: str) -> int:
-    """Bytes of the files under it, on its own file system only, each file once."""
-    device = os.lstat(folder).st_dev
+    """Bytes of the files under it, on its own file system only, each file once; 0 when it is not there."""
+    if not Path(folder).is_dir():
+        return 0
+    device = Path(folder).stat().st_dev
     sizes = {}
     for path, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if Path(path, name).lstat().st_dev == device]
@@ -32,11 +35,19 @@ def size(folder: str) -> int:
     return sum(sizes.values())
 
 
-if __name__ == "__main__":
-    found = {
+def confinement() -> dict[str, object]:
+    """Whose process this is, and what it could do beside its work."""
+    return {
         "uid": os.getuid(),
         "writable": [place for place in PLACES if writable(place)],
         "build_tools": [name for name in BUILD_TOOLS if shutil.which(name)],
-        "bytes": {part: size(part) for part in PARTS},
     }
-    print(json.dumps(found))
+
+
+def parts() -> dict[str, int]:
+    """Bytes of the whole image and of its parts."""
+    return {part: size(part) for part in PARTS}
+
+
+if __name__ == "__main__":
+    print(json.dumps({"confinement": confinement, "parts": parts}[sys.argv[1]]()))

@@ -85,4 +85,3 @@ exec env -i {own} {given} chroot --userspec={self.user} {root} /bin/sh -c {shlex
 def unpacked(root: Path, config: Path) -> Unpacked:
     """The runner of a folder and a file with the image's configuration."""
     return Unpacked.of(root.resolve(), json.loads(config.read_text()))
-
