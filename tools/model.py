@@ -82,14 +82,22 @@ def run_push(arguments: argparse.Namespace) -> str:
 
 
 def run_save(arguments: argparse.Namespace) -> str:
-    """Convert into a folder; returns the line to print. ModelUnavailable when something is in the folder."""
-    folder: Path = arguments.target
-    if folder.exists() and any(folder.iterdir()):
-        raise ModelUnavailable(f"{str(folder)!r} is not allowed; allowed: a folder that is new or empty")
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="sam3-fetch-") as cache:
-        convert(_find(arguments, Path(cache)), folder, arguments.dtype)
-    return f"{folder}: revision {fingerprint(folder)}"
+    """Convert into a folder, which is there whole or not at all; returns the line to print.
+
+    ModelUnavailable when something is in the folder already.
+    """
+    target: Path = arguments.target.absolute()
+    if target.exists() and any(target.iterdir()):
+        raise ModelUnavailable(f"{str(target)!r} is not allowed; allowed: a folder that is new or empty")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
+        folder = Path(scratch) / "model"
+        folder.mkdir()
+        convert(_find(arguments, Path(scratch) / "fetched"), folder, arguments.dtype)
+        for path in folder.iterdir():
+            path.chmod(0o644)  # safetensors writes for its user alone, and a service runs as another one
+        folder.rename(target)
+    return f"{target}: revision {fingerprint(target)}"
 
 
 def run_check(arguments: argparse.Namespace) -> str:
