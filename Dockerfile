@@ -51,13 +51,15 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 # A commit or tag of Meta's own code, which is under the SAM License; for SAM3_ENGINE=sam3.
 ARG SAM3_REF=
 ARG TORCH_INDEX_URL
+ARG TORCH_VERSION
 COPY requirements/official.txt /requirements/
-# torch has room for one release of torchvision and, in a CUDA build, of triton: there is nothing to pin.
+# One release of torchvision fits torch, and a CUDA build of torch has its triton with it: there is nothing to pin.
 # hadolint ignore=DL3013
 RUN --mount=type=cache,target=/root/.cache/pip \
     if [ -n "$SAM3_REF" ]; then \
-    pip --python /opt/venv/bin/python install --require-hashes --requirement /requirements/official.txt \
-    && pip --python /opt/venv/bin/python install ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} torchvision triton \
+    pip --python /opt/venv/bin/python install ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} \
+    "torch==$TORCH_VERSION" torchvision triton \
+    && pip --python /opt/venv/bin/python install --no-deps --require-hashes --requirement /requirements/official.txt \
     && pip --python /opt/venv/bin/python install --no-deps "sam3 @ https://github.com/facebookresearch/sam3/archive/$SAM3_REF.tar.gz" \
     ; fi
 
