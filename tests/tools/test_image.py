@@ -19,14 +19,15 @@ from tools.process import ServiceProcess, running_service
 EMBEDDED = {"SAM3_MODEL": "embedded", "SAM3_DEVICE": "cpu", "TORCH_NUM_THREADS": "1", "MAX_PROMPTS": "1000"}
 # A server that answers slowly, and at SIGTERM not at all: the default ends the process.
 DROPS_ITS_WORK = """
-import http.server, os, time
+import http.server, os, signal, threading, time
 class Slow(http.server.BaseHTTPRequestHandler):
     def do_GET(self): self.send_response(200), self.end_headers()
     def do_POST(self): time.sleep(3), self.do_GET()
 http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Slow).serve_forever()
 """
 # One that finishes what it does, and then does not end.
-NEVER_ENDS = DROPS_ITS_WORK.replace("\nclass", "\nimport signal\nsignal.signal(signal.SIGTERM, lambda *_: None)\nclass")
+NEVER_ENDS = DROPS_ITS_WORK.replace("\nclass", "\nsignal.signal(signal.SIGTERM, lambda *_: None)\nclass")
+FAILS_AT_LAST = NEVER_ENDS.replace("None", "threading.Timer(4, os._exit, [7]).start()")
 
 
 @pytest.fixture
@@ -41,7 +42,12 @@ def test_a_stop_amid_work(service: ServiceProcess) -> None:
 
 
 @pytest.mark.parametrize(
-    ("program", "fault"), [(DROPS_ITS_WORK, "stop: no answer"), (NEVER_ENDS, "stop: still running 10 s after SIGTERM")]
+    ("program", "fault"),
+    [
+        (DROPS_ITS_WORK, "stop: no answer"),
+        (NEVER_ENDS, "stop: still running 10 s after SIGTERM"),
+        (FAILS_AT_LAST, "stop: exit status 7"),
+    ],
 )
 def test_a_stop_that_is_not_as_it_should_be(program: str, fault: str, tmp_path: Path) -> None:
     command = [sys.executable, "-c", program]
