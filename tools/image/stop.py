@@ -14,8 +14,8 @@ from tools.process import ServiceProcess
 
 # Cloud Run sends SIGKILL so many seconds after SIGTERM: https://cloud.google.com/run/docs/container-contract
 KILLED_AFTER_S = 10
-# Long enough to be in the middle of, and well within what a stop leaves to work that has begun.
-_WORK_S = 2.0
+# Long enough to be in the middle of, and well within what a stop leaves to work that has begun, also on a busy machine.
+_WORK_S = 1.0
 _PROMPTS = 8
 _MOST_PROMPTS = 1000
 
