@@ -11,7 +11,7 @@ PARITY := $(VENV)-parity
 PARITY_TORCH_VERSION ?= 2.14.1
 PARITY_TORCHVISION_VERSION ?= 0.29.1
 
-.PHONY: help demo serve test soak fuzz bench parity openapi mutate lint format clean
+.PHONY: help demo serve test soak fuzz bench parity openapi mutate image lock lint format clean
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
@@ -44,6 +44,16 @@ openapi: $(VENV)/.local  ## write docs/openapi.json anew
 mutate: $(VENV)/.test  ## faults put into the Terraform configuration, one at a time, and what finds them (half an hour)
 	@$(BIN)/python -m tests.deploy.mutate
 
+image: $(VENV)/.local  ## the container image, for a CPU, and a check of what a deployment relies on (docker)
+	docker build --build-arg TORCH_INDEX_URL="$(TORCH_INDEX_URL)" --build-arg TORCH_VERSION="$(TORCH_VERSION)" \
+		--tag sam3-service .
+	@$(BIN)/sam3 image check sam3-service
+
+lock:  ## requirements/*.txt anew: the packages of the image, with their hashes
+	@$(PYTHON) -m venv $(VENV)-lock
+	@$(VENV)-lock/bin/pip install --quiet --disable-pip-version-check uv
+	tools/lock.sh $(VENV)-lock/bin/uv
+
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -55,7 +65,7 @@ format: $(VENV)/.test  ## let ruff rewrite what it can
 	$(BIN)/ruff format .
 
 clean:  ## remove the virtual environments and what demo and bench wrote
-	rm -rf $(VENV) $(PARITY) demo-out .bench
+	rm -rf $(VENV) $(PARITY) $(VENV)-lock demo-out .bench
 
 $(VENV)/.torch:
 	@echo "setting up $(VENV): torch $(TORCH_VERSION) (CPU) first, then the rest"

@@ -17,7 +17,9 @@ COMMANDS = {
     "pull": "do the work of a pull subscription's events",
     "status": "what is done, missing or failed under gs://bucket/prefix",
     "redrive": "look into a dead-letter subscription, and send messages back",
-    "model": "store a checkpoint in a bucket as the service loads it, or check one",
+    "model": "store a checkpoint in a bucket or folder as the service loads it, or check one",
+    "image": "check a built container image",
+    "cost": "what 1,000 images cost on Cloud Run",
     "deployed": "commands to try what Terraform has made with",
     "soak": "thousands of events, lost calls, kills; checks that nothing is lost",
     "bench": "measure this service beside the one it grew from",
@@ -38,3 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser.parse_args(given)
     status: int = parsed.run(parsed)
     return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
