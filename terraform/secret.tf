@@ -9,6 +9,8 @@ resource "google_secret_manager_secret" "hf_token" {
 }
 
 resource "google_secret_manager_secret_iam_member" "runtime" {
+  count = local.needs_token ? 1 : 0
+
   secret_id = google_secret_manager_secret.hf_token.id
   role      = "roles/secretmanager.secretAccessor"
   member    = local.runtime_member

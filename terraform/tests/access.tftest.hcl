@@ -88,7 +88,7 @@ run "existing_service_account" {
       values(google_storage_bucket_iam_member.runtime_writes)[*].member,
       values(google_pubsub_topic_iam_member.runtime_publishes)[*].member,
       values(google_pubsub_subscription_iam_member.runtime_pulls)[*].member,
-      [google_secret_manager_secret_iam_member.runtime.member],
+      google_secret_manager_secret_iam_member.runtime[*].member,
     )) == toset(["serviceAccount:workers@my-project.iam.gserviceaccount.com"])
     error_message = "The existing account gets the grants."
   }

@@ -190,7 +190,7 @@ run "the_token_is_for_the_hub" {
     error_message = "The token comes from the secret."
   }
   assert {
-    condition     = google_secret_manager_secret_iam_member.runtime.role == "roles/secretmanager.secretAccessor" && google_secret_manager_secret_iam_member.runtime.member == "serviceAccount:runtime@my-project.iam.gserviceaccount.com" && google_secret_manager_secret_iam_member.runtime.secret_id == google_secret_manager_secret.hf_token.id
+    condition     = length(google_secret_manager_secret_iam_member.runtime) == 1 && google_secret_manager_secret_iam_member.runtime[0].role == "roles/secretmanager.secretAccessor" && google_secret_manager_secret_iam_member.runtime[0].member == "serviceAccount:runtime@my-project.iam.gserviceaccount.com" && google_secret_manager_secret_iam_member.runtime[0].secret_id == google_secret_manager_secret.hf_token.id
     error_message = "The service may read its secret."
   }
 }
@@ -202,8 +202,8 @@ run "embedded_needs_no_token" {
   }
 
   assert {
-    condition     = !contains([for env in concat(tolist(google_cloud_run_v2_service.service[0].template[0].containers[0].env), tolist(google_cloud_run_v2_worker_pool.pull["uploads"].template[0].containers[0].env)) : env.name], "HF_TOKEN")
-    error_message = "A secret without a version would fail the start."
+    condition     = !contains([for env in concat(tolist(google_cloud_run_v2_service.service[0].template[0].containers[0].env), tolist(google_cloud_run_v2_worker_pool.pull["uploads"].template[0].containers[0].env)) : env.name], "HF_TOKEN") && length(google_secret_manager_secret_iam_member.runtime) == 0
+    error_message = "A secret without a version would fail the start, and nobody reads what he does not need."
   }
 }
 
@@ -213,8 +213,8 @@ run "a_stored_model_needs_no_token" {
   }
 
   assert {
-    condition     = !contains([for env in google_cloud_run_v2_service.service[0].template[0].containers[0].env : env.name], "HF_TOKEN")
-    error_message = "A secret without a version would fail the start."
+    condition     = !contains([for env in google_cloud_run_v2_service.service[0].template[0].containers[0].env : env.name], "HF_TOKEN") && length(google_secret_manager_secret_iam_member.runtime) == 0
+    error_message = "A secret without a version would fail the start, and nobody reads what he does not need."
   }
 }
 
@@ -224,8 +224,8 @@ run "a_baked_model_needs_no_token" {
   }
 
   assert {
-    condition     = !contains([for env in google_cloud_run_v2_service.service[0].template[0].containers[0].env : env.name], "HF_TOKEN")
-    error_message = "A secret without a version would fail the start."
+    condition     = !contains([for env in google_cloud_run_v2_service.service[0].template[0].containers[0].env : env.name], "HF_TOKEN") && length(google_secret_manager_secret_iam_member.runtime) == 0
+    error_message = "A secret without a version would fail the start, and nobody reads what he does not need."
   }
 }
 
