@@ -6,6 +6,8 @@ VENV ?= .venv
 TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
 TORCH_VERSION ?= 2.13.0
 BIN := $(VENV)/bin
+# Each has servers of its own, and a model.
+TEST_PROCESSES ?= 2
 # Meta's own package needs torchvision, which fits one torch only; so `make parity` has an environment of its own.
 PARITY := $(VENV)-parity
 PARITY_TORCH_VERSION ?= 2.14.1
@@ -23,7 +25,7 @@ serve: $(VENV)/.local  ## the same, but it stays up and prints commands to try
 
 test: $(VENV)/.test  ## lint, types, import floors and all tests
 	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 soak: $(VENV)/.local  ## 2,000 images through a service that is killed on the way, in a cloud that loses calls (5 minutes)
 	@$(BIN)/sam3 soak
