@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from service.core.naming import MAX_NAME_BYTES, gs_uri
-from service.core.prompts import Options
+from service.core.options import Options
 from service.core.renditions import mask_png, overlay_webp
 from service.core.results import Segmentation
 from service.engine.images import ImageLimits, decode

@@ -8,10 +8,11 @@ import threading
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from service.core import envelopes
 from service.core.events import Notification
 from service.core.masks import Mask
 from service.core.results import ImageInfo, Instance, ModelInfo, PromptResult, Segmentation
+from service.engine.base import Grounding, Query
 from service.errors import NotReady
 from service.gcp.publisher import Publisher
 from service.gcp.storage import ObjectStore
@@ -165,6 +167,33 @@ class StagedSegmenter:
         return Segmentation(ImageInfo(10, 10), self.info, results, {"decode": 1.0})
 
 
+class ScriptedEngine:
+    """Finds nothing, after whatever the test has staged for a forward, which is told its number of prompts."""
+
+    info = ModelInfo("scripted", "1", "cpu", "float32")
+
+    def __init__(self, before: Callable[[int], None] = lambda prompts: None) -> None:
+        self.before = before
+        self.inferences = 0
+        self.busy = threading.Event()
+
+    def prepare(self, image: Any) -> Any:
+        return image
+
+    def encode_image(self, images: Sequence[Any]) -> list[str]:
+        return ["image" for _ in images]
+
+    def encode_text(self, texts: Sequence[str]) -> list[Any]:
+        return [np.array(text) for text in texts]
+
+    def ground(self, queries: Sequence[Query[str, Any]]) -> list[Grounding]:
+        self.inferences += len(queries)
+        self.busy.set()
+        self.before(len(queries))
+        nothing = np.zeros(0, np.float32), np.zeros((0, 4), np.float32), np.zeros((0, 2, 2), np.float32)
+        return [Grounding(*nothing) for _ in queries]
+
+
 class ConditionalStore(ObjectStore):
     """Deletes as Cloud Storage does: fake-gcs-server ignores the precondition, and would delete what is newer."""
 
@@ -237,6 +266,16 @@ def bench(open_bench: Callable[..., Bench]) -> Bench:
     return open_bench(LocalCloudSettings())
 
 
+@pytest.fixture(scope="session")
+def reading(bench: Bench, start_service: Callable[..., Any]) -> Any:
+    """A service without events that may read two buckets; the `photos` of the docs has the images that they name."""
+    photos = bench.clients.storage.create_bucket("photos")
+    scene = files("service").joinpath("models/demo/scene.png").read_bytes()
+    photos.blob("kitchen.jpg").upload_from_string(scene, content_type="image/png")
+    changes = {"INPUT_BUCKETS": "", "READ_BUCKETS": "sam3-input,photos", "MAX_OBJECT_BYTES": "500000"}
+    return start_service(bench.cloud.environment() | changes).wait_until_ready()
+
+
 @pytest.fixture
 def stage(bench: Bench) -> Callable[..., Stage]:
     def stage(bench: Bench = bench, folder_page_size: int = 500, **changes: str) -> Stage:
@@ -254,6 +293,27 @@ def stage(bench: Bench) -> Callable[..., Stage]:
         return Stage(worker, segmenter, store, publisher)
 
     return stage
+
+
+@pytest.fixture
+def scripted_engine() -> type[ScriptedEngine]:
+    return ScriptedEngine
+
+
+@pytest.fixture
+def push_body() -> Callable[[Notification], dict[str, Any]]:
+    """A notification as a wrapped push brings it."""
+
+    def push_body(event: Notification) -> dict[str, Any]:
+        attributes = {
+            "eventType": event.event_type,
+            "bucketId": event.bucket,
+            "objectId": event.name,
+            "objectGeneration": str(event.generation),
+        }
+        return {"message": {"attributes": attributes, "messageId": "1"}}
+
+    return push_body
 
 
 @dataclass
@@ -311,6 +371,7 @@ class ProxiedDeployment:
         document = self.bench.output(f"{name}.json")
         assert document["input"] == {**document["input"], "uri": f"gs://sam3-input/{name}", "generation": generation}
         assert [result["label"] for result in document["results"]] == ["red square"]
+        self.eventually(lambda: bool(self.bench.results.about(name)), 120, self.service.output)
         assert {m.attributes["job_id"] for m in self.bench.results.about(name)} == {document["job_id"]}
         assert self.replayed(name).count("false") <= 1
 
@@ -338,8 +399,20 @@ def deploy(open_deployment: Any) -> Iterator[ProxiedDeployment]:
         yield deployment
 
 
+@pytest.fixture(scope="session")
+def collect_open_answers() -> Callable[[], None]:
+    """On a 401 google-auth raises over the open response, whose socket is closed only when it is collected: do so."""
+
+    def collect_open_answers() -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
+
+    return collect_open_answers
+
+
 @pytest.fixture
-def serve() -> Iterator[Callable[[type[BaseHTTPRequestHandler]], str]]:
+def serve(collect_open_answers: Callable[[], None]) -> Iterator[Callable[[type[BaseHTTPRequestHandler]], str]]:
     """Answer HTTP with a handler on a loopback port; returns the address."""
     with contextlib.ExitStack() as stack:
 
@@ -350,10 +423,7 @@ def serve() -> Iterator[Callable[[type[BaseHTTPRequestHandler]], str]]:
             return f"http://127.0.0.1:{server.server_port}"
 
         yield serve
-    # On a 401 google-auth raises over the open response, whose socket is closed only when it is collected: do so here.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+    collect_open_answers()
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from service.core.documents import segmentation_document
-from service.core.prompts import Options, Prompt, PromptSet
+from service.core.options import Options
+from service.core.prompts import Prompt, PromptSet
 from service.engine.base import Engine
 from service.engine.segmenter import Segmenter
 from tools.bench import engines, models
@@ -99,8 +100,9 @@ def _ours(
 
 def answer_text(segmenter: Segmenter, data: bytes, prompts: Sequence[str], threshold: float) -> str:
     """The direct door's answer with masks and contours, without the door."""
-    prompt_set = PromptSet(tuple(Prompt(text) for text in prompts), Options(threshold=threshold))
-    document = segmentation_document(segmenter.segment(data, prompt_set), masks=True, contours=True)
+    options = Options(threshold=threshold, return_masks=True, return_contours=True)
+    prompt_set = PromptSet(tuple(Prompt(text) for text in prompts), options)
+    document = segmentation_document(segmenter.segment(data, prompt_set), options)
     return json.dumps(document, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
 
 
