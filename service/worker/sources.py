@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cachetools import LRUCache
@@ -20,26 +19,11 @@ from service.core.sources import (
 )
 from service.errors import BadSidecar
 from service.settings import Settings
+from service.worker.found import Found
 from service.worker.surroundings import Surroundings
 
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
     from service.gcp.storage import ObjectInfo, ObjectStore
-
-
-@dataclass(frozen=True)
-class Found:
-    """A source of prompts and the live object that holds them, the image itself for its metadata; None for defaults."""
-
-    source: PromptSource
-    held_by: ObjectInfo | None = None
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes whenever the source does: the metadata of an image changes without a new generation."""
-        text = f"{self.source.uri}#{self.source.generation}"
-        if self.source.kind != "metadata" or self.held_by is None:
-            return text
-        return f"{text} {self.held_by.metadata.get(PROMPTS_METADATA)} {self.held_by.metadata.get(OPTIONS_METADATA)}"
 
 
 # Contents up to that size are kept, so that a folder's prompts are not read once for each of its images.

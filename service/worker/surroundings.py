@@ -21,10 +21,10 @@ from service.core.naming import (
 from service.core.outputs import Output
 from service.core.sources import folder_prompts_names
 from service.errors import NameTooLong
+from service.worker.found import Found
 
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
     from service.gcp.storage import ObjectInfo, ObjectStore
-    from service.worker.sources import Found
 
 # Custom metadata of everything that we write: the job that it answers.
 JOB_ID = "sam3-job-id"
