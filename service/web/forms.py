@@ -73,12 +73,15 @@ def _parts(request: Request, limits: Limits) -> tuple[MultiDict[str, str], Multi
             "multipart/form-data without a boundary; clients set the header themselves when they make the form"
         )
     try:
-        return request.form, request.files
+        texts, files = request.form, request.files
     except RequestEntityTooLarge:
         # werkzeug says the same of too many parts.
         if request.content_length is None or request.content_length > (request.max_content_length or 0):
             raise
         raise BadField("prompts", f"more than {MOST_PARTS} fields", f"give 1 to {limits.max_prompts}") from None
+    if not all((*texts, *files)):  # werkzeug says None where there is no name that it can read
+        raise BadBody("a part of the form has no name")
+    return texts, files
 
 
 def _file(files: MultiDict[str, FileStorage]) -> bytes | None:

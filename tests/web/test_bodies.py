@@ -85,6 +85,10 @@ def test_events_of_33_mib_in_chunks_are_refused(post: Post) -> None:
         (DOCUMENT, {"Content-Type": ";;;"}, (400, "missing_image")),
         (b"--b--\r\n", {"Content-Type": "multipart/form-data"}, (400, "bad_request")),
         (b"--b--\r\n", {"Content-Type": "multipart/form-data; boundary="}, (400, "bad_request")),
+        (b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n--b--\r\n", FORM, (400, "bad_request")),
+        (b'--b\r\nContent-Disposition: form-data; filename="a"\r\n\r\nx\r\n--b--\r\n', FORM, (400, "bad_request")),
+        (b'--b\r\nContent-Disposition: form-data; name=""\r\n\r\nx\r\n--b--\r\n', FORM, (400, "bad_request")),
+        (b'--b\r\nContent-Disposition: form-data; name="a\0b"\r\n\r\nx\r\n--b--\r\n', FORM, (400, "bad_field")),
     ],
 )
 def test_content_types_and_encodings(
