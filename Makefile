@@ -56,7 +56,7 @@ lock:  ## requirements/*.txt anew: the packages of the image, with their hashes
 	@$(VENV)-lock/bin/pip install --quiet --disable-pip-version-check uv
 	tools/lock.sh $(VENV)-lock/bin/uv
 
-lint: $(VENV)/.test
+lint: $(VENV)/.test  ## ruff, mypy in strict mode, and who may import whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,15 @@ def register(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print or write it."""
-    if arguments.out:
-        arguments.out.write_text(text(), encoding="utf-8")
-    else:
+    """Print or write it; 1 when it cannot be written."""
+    if not arguments.out:
         print(text(), end="")
+        return 0
+    try:
+        arguments.out.write_text(text(), encoding="utf-8")
+    except OSError as error:
+        print(f"--out: '{arguments.out}' cannot be written: {error.strerror}", file=sys.stderr)
+        return 1
     return 0
 
 

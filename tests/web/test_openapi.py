@@ -18,6 +18,7 @@ from service.core.prompts import Limits
 from service.settings import Settings
 from service.web import openapi
 from service.web.schemas import MEANINGS
+from tools.cli import main
 from tools.openapi import text
 
 ROOT = Path(__file__).parent.parent.parent
@@ -96,3 +97,10 @@ def test_the_page_shows_everything_and_fetches_nothing(service: Any) -> None:
 
 def test_the_service_serves_the_committed_copy(service: Any) -> None:
     assert requests.get(f"{service.url}/openapi.json", timeout=30).text == text()
+
+
+def test_it_is_written_or_one_line_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["openapi", "--out", str(tmp_path / "a.json")]) == 0
+    assert (tmp_path / "a.json").read_text() == text()
+    assert main(["openapi", "--out", str(tmp_path / "no" / "a.json")]) == 1
+    assert capsys.readouterr().err == f"--out: '{tmp_path}/no/a.json' cannot be written: No such file or directory\n"
