@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from service.core.naming import gs_uri, output_name
+
 _DEMO = Path("service/models/demo/scene.png")
 
 
@@ -43,7 +45,8 @@ class Deployed:
     def result_of(self, upload: str) -> str:
         """Where the result of an upload appears: docs/events.md#output."""
         bucket, _, name = upload.removeprefix("gs://").partition("/")
-        return f"{self.results.replace('{bucket}', bucket)}{name}.json"
+        output_bucket, _, prefix = self.results.removeprefix("gs://").partition("/")
+        return gs_uri(output_bucket, output_name(prefix, bucket, name))
 
 
 def register(subparsers: Any) -> None:

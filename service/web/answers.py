@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import threading
-
+from service.core import strict_json
 from service.core.documents import segmentation_document
 from service.core.fields import Fields
-from service.core.options import Options
-from service.core.renditions import mask_png, overlay_webp
 from service.core.results import Segmentation
-from service.engine.images import ImageLimits, decode
+from service.engine.images import ImageLimits
+from service.engine.pictures import Pictures
 from service.errors import TooLarge
 from service.settings import Settings
 
@@ -24,9 +21,7 @@ class Answers:
     def __init__(self, settings: Settings) -> None:
         self._max_instances = settings.max_total_instances
         self._max_bytes = settings.max_response_bytes
-        self._image_limits = ImageLimits(settings.max_pixels)
-        # The image is decoded once more, for its picture: one at a time, whatever number of requests wait.
-        self._one_picture = threading.Lock()
+        self._pictures = Pictures(ImageLimits(settings.max_pixels))
 
     def render(self, segmentation: Segmentation, fields: Fields, data: bytes) -> tuple[bytes, str]:
         """Body and content type. `data` is the image file. TooLarge where a limit would have to cut the answer."""
@@ -48,13 +43,7 @@ class Answers:
 
     def _body(self, segmentation: Segmentation, fields: Fields, data: bytes) -> bytes:
         if fields.format == "png":
-            return mask_png(segmentation.results, (segmentation.image.height, segmentation.image.width))
+            return self._pictures.index_mask(segmentation)
         if fields.format == "overlay":
-            with self._one_picture:
-                return overlay_webp(decode(data, self._image_limits).rgb, segmentation.results)
-        return _json(segmentation, fields.prompt_set.options)
-
-
-def _json(segmentation: Segmentation, options: Options) -> bytes:
-    document = segmentation_document(segmentation, options)
-    return json.dumps(document, allow_nan=False, separators=(",", ":"), ensure_ascii=False).encode()
+            return self._pictures.overlay(data, segmentation)
+        return strict_json.compact(segmentation_document(segmentation, fields.prompt_set.options))

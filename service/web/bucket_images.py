@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from service.core.naming import parse_image_uri
 from service.errors import BadField, CloudUnavailable, Forbidden, NotFound, TooLarge
+from service.worker.bounded import read_within
 
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without buckets
-    from service.gcp.storage import ObjectInfo, ObjectStore
+    from service.gcp.storage import ObjectStore
 
 _FIELD = "image_uri"
 # An object that is replaced between look and read is looked at again.
@@ -41,18 +42,9 @@ class BucketImages:
             if found is None:
                 raise NotFound(f"{_FIELD}: {uri!r} does not exist")
             try:
-                return self._read(self._store, bucket, found)
+                return read_within(self._store, bucket, found, self._max_bytes, "MAX_OBJECT_BYTES")
+            except TooLarge as error:
+                raise TooLarge(f"{_FIELD}: {error.detail}") from None
             except NotFound:
                 continue
         raise CloudUnavailable(f"{uri} kept changing")
-
-    def _read(self, store: ObjectStore, bucket: str, found: ObjectInfo) -> bytes:
-        if found.size > self._max_bytes:
-            raise self._too_large(f"has {found.size} bytes")
-        data = store.read(bucket, found.name, found.generation, self._max_bytes)
-        if len(data) > self._max_bytes:
-            raise self._too_large("is larger when it is unpacked")
-        return data
-
-    def _too_large(self, how: str) -> TooLarge:
-        return TooLarge(f"{_FIELD}: the object {how}; at most {self._max_bytes} bytes are allowed (MAX_OBJECT_BYTES)")

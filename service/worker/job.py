@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from service.core import strict_json
 from service.core.budget import Budget
 from service.core.documents import RequestRecord, SourceRecord, error_document, result_document
 from service.core.jobs import job_key
@@ -18,10 +19,11 @@ from service.core.sources import source_metadata
 from service.engine.images import ImageLimits
 from service.engine.place import Terms
 from service.engine.segmenter import Segmenter
-from service.errors import NameTooLong, NotFound, OutputTaken, PreconditionFailed, ServiceError, TooLarge
+from service.errors import NameTooLong, NotFound, OutputTaken, PreconditionFailed, ServiceError
 from service.settings import Settings
+from service.worker.bounded import read_within
 from service.worker.named import check_free, moved
-from service.worker.outcome import Announcer, Done, Outcome, encoded, replayed, settled
+from service.worker.outcome import Announcer, Done, Outcome, replayed, settled
 from service.worker.renditions import Renditions
 from service.worker.running import Running
 from service.worker.sources import PromptFinder
@@ -149,14 +151,9 @@ class JobRunner:
         return RequestRecord(prompt_set, job.prompts.source)
 
     def _image(self, job: Job) -> bytes:
-        size, limit = job.image.size, self._settings.max_object_bytes
-        if size > limit:
-            raise TooLarge(f"the object has {size} bytes; at most {limit} are allowed (MAX_OBJECT_BYTES)")
+        limit = self._settings.max_object_bytes
         with timed(self._observer, "fetch"):
-            data = self._store.read(job.bucket, job.image.name, job.image.generation, limit)
-        if len(data) > limit:
-            raise TooLarge(f"the object, unpacked, has more than the {limit} bytes that are allowed (MAX_OBJECT_BYTES)")
-        return data
+            return read_within(self._store, job.bucket, job.image, limit, "MAX_OBJECT_BYTES")
 
     def _settle(self, job: Job, document: dict[str, Any], request: RequestRecord | None) -> Done:
         """Write over what was there when we looked, announce, and remove the document of the other kind.
@@ -167,7 +164,7 @@ class JobRunner:
             self._announcer.announce(job, document, None, request, replayed=False)
             return Done(settled(job, document), document, None)
         mine, other = reversed(job.slots) if "error" in document else job.slots
-        data, metadata = encoded(document), self._metadata(job, document, request)
+        data, metadata = strict_json.compact(document), self._metadata(job, document, request)
         with timed(self._observer, "write"):
             self._store.write_json(mine.bucket, mine.name, data, if_generation=mine.generation, metadata=metadata)
         self._announcer.announce(job, document, mine, request, replayed=False)

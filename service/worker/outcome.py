@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from service.core import strict_json
 from service.core.documents import RequestRecord, summary
 from service.core.naming import gs_uri
 from service.core.observe import Observer, timed
@@ -81,12 +81,7 @@ class Announcer:
             "replayed": str(replayed).lower(),
         }
         with timed(self._observer, "announce"):
-            self._publisher.publish(self._topic, encoded(data), attributes)
-
-
-def encoded(document: Mapping[str, Any]) -> bytes:
-    """Compact JSON in UTF-8; ValueError for NaN, which JSON does not have."""
-    return json.dumps(document, allow_nan=False, separators=(",", ":"), ensure_ascii=False).encode()
+            self._publisher.publish(self._topic, strict_json.compact(data), attributes)
 
 
 def replayed(job: Job) -> Outcome:

@@ -17,8 +17,9 @@ from service.core.sources import (
     folder_prompts_names,
     object_source,
 )
-from service.errors import BadSidecar
+from service.errors import BadSidecar, TooLarge
 from service.settings import Settings
+from service.worker.bounded import read_within
 from service.worker.found import Found
 from service.worker.surroundings import Surroundings
 
@@ -83,13 +84,10 @@ class PromptFinder:
         return data
 
     def _read(self, bucket: str, info: ObjectInfo) -> bytes:
-        limit = self._max_bytes
-        if info.size > limit:
-            raise BadSidecar(f"{info.name}: {info.size} bytes; at most {limit} are allowed (MAX_SIDECAR_BYTES)")
-        data = self._store.read(bucket, info.name, info.generation, limit)
-        if len(data) > limit:
-            raise BadSidecar(f"{info.name}: more than {limit} bytes unpacked are not allowed (MAX_SIDECAR_BYTES)")
-        return data
+        try:
+            return read_within(self._store, bucket, info, self._max_bytes, "MAX_SIDECAR_BYTES")
+        except TooLarge as error:
+            raise BadSidecar(f"{info.name}: {error.detail}") from None
 
     def _folder_prompts(self, around: Surroundings, image: str) -> ObjectInfo | None:
         names = folder_prompts_names(around.bucket, image, self._rules)
