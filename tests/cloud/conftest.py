@@ -8,10 +8,10 @@ import threading
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from importlib.resources import files
 from typing import Any
 
@@ -23,12 +23,13 @@ from service.core import envelopes
 from service.core.events import Notification
 from service.core.masks import Mask
 from service.core.results import ImageInfo, Instance, ModelInfo, PromptResult, Segmentation
-from service.engine.base import Grounding, Query
 from service.errors import NotReady
 from service.gcp.publisher import Publisher
 from service.gcp.storage import ObjectStore
 from service.settings import Settings
 from service.worker import Worker
+from tests.scripted import ScriptedEngine
+from tests.serving import serving
 from tools.localcloud import clients
 from tools.localcloud.cloud import LocalCloud
 from tools.localcloud.faults import Proxies, Script
@@ -165,33 +166,6 @@ class StagedSegmenter:
         instance = Instance(0.9, (0.0, 0.0, 1.0, 1.0), Mask.of(np.ones((1, 1), np.uint8), 0, 0, (10, 10)))
         results = tuple(PromptResult(prompt.text, (instance,)) for prompt in prompt_set.prompts)
         return Segmentation(ImageInfo(10, 10), self.info, results, {"decode": 1.0})
-
-
-class ScriptedEngine:
-    """Finds nothing, after whatever the test has staged for a forward, which is told its number of prompts."""
-
-    info = ModelInfo("scripted", "1", "cpu", "float32")
-
-    def __init__(self, before: Callable[[int], None] = lambda prompts: None) -> None:
-        self.before = before
-        self.inferences = 0
-        self.busy = threading.Event()
-
-    def prepare(self, image: Any) -> Any:
-        return image
-
-    def encode_image(self, images: Sequence[Any]) -> list[str]:
-        return ["image" for _ in images]
-
-    def encode_text(self, texts: Sequence[str]) -> list[Any]:
-        return [np.array(text) for text in texts]
-
-    def ground(self, queries: Sequence[Query[str, Any]]) -> list[Grounding]:
-        self.inferences += len(queries)
-        self.busy.set()
-        self.before(len(queries))
-        nothing = np.zeros(0, np.float32), np.zeros((0, 4), np.float32), np.zeros((0, 2, 2), np.float32)
-        return [Grounding(*nothing) for _ in queries]
 
 
 class ConditionalStore(ObjectStore):
@@ -415,10 +389,7 @@ def serve(collect_open_answers: Callable[[], None]) -> Iterator[Callable[[type[B
     with contextlib.ExitStack() as stack:
 
         def serve(handler: type[BaseHTTPRequestHandler]) -> str:
-            server = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), handler))
-            threading.Thread(target=server.serve_forever).start()
-            stack.callback(server.shutdown)
-            return f"http://127.0.0.1:{server.server_port}"
+            return stack.enter_context(serving(handler))
 
         yield serve
     collect_open_answers()

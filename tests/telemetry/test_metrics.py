@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import requests
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.core.results import ModelInfo
-from service.engine.base import Grounding
 from service.engine.batcher import BatchPolicy, ModelThread
 from service.engine.place import Terms
 from service.telemetry.metrics import Metrics, metrics_table, render
 from service.telemetry.model_metrics import ModelMetrics
+from tests.scripted import ScriptedEngine
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "telemetry.md"
 EVENT = Terms(urgent=False)
@@ -147,32 +144,9 @@ def test_callers_make_no_new_series(service: Any, scrape: Callable[[], Samples])
     assert all(code.isdigit() for code in samples.values_of("code"))
 
 
-class Nothing:
-    """Finds nothing, once it is let."""
-
-    info = ModelInfo("nothing", "1", "cpu", "float32")
-
-    def __init__(self) -> None:
-        self.gate = threading.Event()
-
-    def prepare(self, image: Any) -> Any:
-        return image
-
-    def encode_image(self, images: Any) -> list[str]:
-        assert self.gate.wait(30)
-        return ["image" for _ in images]
-
-    def encode_text(self, texts: Any) -> list[Any]:
-        return [np.zeros(1, np.float32) for _ in texts]
-
-    def ground(self, queries: Any) -> list[Grounding]:
-        nothing = Grounding(np.zeros(0, np.float32), np.zeros((0, 4), np.float32), np.zeros((0, 1, 1), np.float32))
-        return [nothing for _ in queries]
-
-
 @pytest.fixture
 def model() -> Iterator[ModelThread]:
-    model = ModelThread(lambda report: Nothing(), BatchPolicy(queue_size=4))
+    model = ModelThread(lambda report: ScriptedEngine(), BatchPolicy(queue_size=4))
     yield model
     model.close()
 

@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import requests
 from PIL import Image
@@ -23,12 +22,12 @@ from werkzeug.serving import make_server
 from service import errors
 from service.app import create_app
 from service.core.results import ModelInfo
-from service.engine.base import Grounding
 from service.engine.batcher import BatchPolicy, ModelThread, State
 from service.engine.images import ImageLimits
 from service.engine.segmenter import Segmenter
 from service.settings import Settings
 from service.web import openapi
+from tests.scripted import ScriptedEngine
 
 KEYS = {"type", "title", "status", "detail", "code", "retryable"}
 # What the contract says of each status: its codes, and whether the same request may succeed later.
@@ -161,32 +160,13 @@ def test_without_a_length_there_is_no_body_and_nobody_waits_for_one(url: str) ->
         assert b" 400 " in connection.recv(1000)
 
 
-class Gated:
-    """An engine that finds nothing, once it is let."""
-
-    info = ModelInfo("gated", "1", "cpu", "float32")
-
-    def __init__(self) -> None:
-        self.reached, self.gate = threading.Event(), threading.Event()
-
-    def prepare(self, image: Any) -> Any:
-        return image
-
-    def encode_image(self, images: Any) -> list[str]:
-        self.reached.set()
-        assert self.gate.wait(60)
-        return ["image" for _ in images]
-
-    def encode_text(self, texts: Any) -> list[Any]:
-        return [np.zeros(1, np.float32) for _ in texts]
-
-    def ground(self, queries: Any) -> list[Grounding]:
-        nothing = Grounding(np.zeros(0, np.float32), np.zeros((0, 4), np.float32), np.zeros((0, 1, 1), np.float32))
-        return [nothing for _ in queries]
-
-
 def test_a_full_queue_refuses_at_once_and_takes_more_when_there_is_room(serve: Callable[[Any], str]) -> None:
-    engine = Gated()
+    gate = threading.Event()
+
+    def wait_for_the_gate(prompts: int) -> None:
+        assert gate.wait(60)
+
+    engine = ScriptedEngine(wait_for_the_gate)
     model = ModelThread(lambda report: engine, BatchPolicy(queue_size=1))
     picture = io.BytesIO()
     Image.new("RGB", (8, 8)).save(picture, "PNG")
@@ -195,13 +175,13 @@ def test_a_full_queue_refuses_at_once_and_takes_more_when_there_is_room(serve: C
         url = serve(Segmenter(model, ImageLimits()))
         with ThreadPoolExecutor(1) as threads:
             first = threads.submit(post, url, picture.getvalue())
-            assert engine.reached.wait(60)
+            assert engine.busy.wait(60)
             refused = post(url, picture.getvalue())
-            engine.gate.set()
+            gate.set()
             assert first.result(60).status_code == 200
         assert (refused.status_code, refused.json()["code"], refused.json()["retryable"]) == (429, "queue_full", True)
         assert int(refused.headers["Retry-After"]) > 0
         assert post(url, picture.getvalue()).status_code == 200
     finally:
-        engine.gate.set()
+        gate.set()
         model.close()

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack, closing
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -22,6 +21,7 @@ from service.engine.batcher import State
 from service.errors import CloudUnavailable, Forbidden, ServiceError, Unauthorized
 from service.gcp.push_tokens import PushTokens
 from service.settings import Settings
+from tests.serving import serving
 from tools.localcloud.pubsub.oidc import TokenIssuer
 
 AUDIENCE, ACCOUNT = "sam3", "pusher@p.iam.gserviceaccount.com"
@@ -49,13 +49,11 @@ class KeyServer:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/certs"
-        threading.Thread(target=self._server.serve_forever).start()
+        self._open = ExitStack()
+        self.url = self._open.enter_context(serving(Handler)) + "/certs"
 
     def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self._open.close()
 
 
 @pytest.fixture(scope="module")
