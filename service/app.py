@@ -27,17 +27,23 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask
 
 from service.core.budget import Budget
+from service.core.observe import Observer
 from service.engine.base import Engine
 from service.engine.batcher import BatchPolicy, Load, ModelThread
+from service.engine.device_memory import device_memory_bytes
 from service.engine.images import ImageLimits
 from service.engine.segmenter import Segmenter
 from service.errors import ServiceError
 from service.settings import FAILED_START, STOP_S, Settings
-from service.web import events, health, logs, problems, segment
+from service.telemetry.listening import Telemetry, listen
+from service.telemetry.model_metrics import ModelMetrics
+from service.web import docs, events, forms, health, logs, metrics, observed, page, problems, segment
+from service.web.bucket_images import BucketImages
 from service.worker import Worker
 
 if TYPE_CHECKING:
     from service.engine.weights import Checkpoint, Fetch
+    from service.gcp.storage import ObjectStore
 
 log = logging.getLogger(__name__)
 
@@ -49,24 +55,43 @@ _WRITE_S = 3
 class Parts:
     """What every way to serve shares: the model's thread, not started yet, the segmenter on it, and the event worker.
 
-    `worker` is None without input buckets.
+    `worker` is None without input buckets. `telemetry` hears of what all of them do.
     """
 
     model: ModelThread
     segmenter: Segmenter
     worker: Worker | None
+    telemetry: Telemetry
+    images: BucketImages
 
 
-def create_app(settings: Settings, segmenter: Segmenter, worker: Worker | None) -> Flask:
-    """Put both doors and the probes around a segmenter; without a worker the event door is closed."""
+def create_app(
+    settings: Settings,
+    segmenter: Segmenter,
+    worker: Worker | None,
+    *,
+    images: BucketImages | None = None,
+    telemetry: Telemetry | None = None,
+    check_push: events.Check = events.nobody_checks,
+) -> Flask:
+    """Put both doors, the probes and their description around a segmenter.
+
+    Without a worker the event door is closed; without images no request can name one by URI.
+    """
+    telemetry = telemetry or listen(None, ExitStack())
     app = Flask("service", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     # An image sent as a text field is answered in words, not with werkzeug's smaller limit for those.
     app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
+    app.config["MAX_FORM_PARTS"] = forms.MOST_PARTS
+    observed.register(app, telemetry)
     problems.register(app, settings.max_body_bytes)
-    app.register_blueprint(segment.blueprint(settings, segmenter))
-    app.register_blueprint(events.blueprint(worker))
+    app.register_blueprint(segment.blueprint(settings, segmenter, images or BucketImages(None)))
+    app.register_blueprint(events.blueprint(worker, check_push))
     app.register_blueprint(health.blueprint(segmenter))
+    app.register_blueprint(metrics.blueprint(telemetry.registry))
+    app.register_blueprint(docs.blueprint(settings.limits))
+    app.register_blueprint(page.blueprint())
     return app
 
 
@@ -81,7 +106,14 @@ def from_environment(load: Load | None = None) -> Flask:
     parts = assemble(settings, closing, load)
     _on_sigterm(partial(parts.model.drain, STOP_S - _WRITE_S))
     parts.model.start()
-    return create_app(settings, parts.segmenter, parts.worker)
+    return create_app(
+        settings,
+        parts.segmenter,
+        parts.worker,
+        images=parts.images,
+        telemetry=parts.telemetry,
+        check_push=_check_push(settings, closing),
+    )
 
 
 def assemble(settings: Settings, closing: ExitStack, load: Load | None = None) -> Parts:
@@ -90,13 +122,33 @@ def assemble(settings: Settings, closing: ExitStack, load: Load | None = None) -
     The model is what the settings say, or comes from `load`. Once it has been started, a load that fails ends the
     process with FAILED_START, and so does an engine that breaks later.
     """
-    logging.config.dictConfig(logs.config(settings.log_level))
-    model = _model_thread(settings, load or partial(_load, settings))
+    logging.config.dictConfig(logs.config(settings.log_level, settings.google_cloud_project))
+    telemetry = listen(settings.otel_exporter_otlp_endpoint, closing)
+    model = _model_thread(settings, load or partial(_load, settings), telemetry.observer)
+    telemetry.registry.register(ModelMetrics(model, device_memory_bytes))
     closing.callback(model.close)
-    segmenter = Segmenter(model, ImageLimits(settings.max_pixels))
-    worker = _worker(settings, segmenter, closing)
+    segmenter = Segmenter(model, ImageLimits(settings.max_pixels), telemetry.observer)
+    budget = Budget(settings.event_timeout_s)
+    store = _store(settings, budget, closing)
+    worker = _worker(settings, segmenter, store, budget, telemetry.observer, closing)
     model.ended.add_done_callback(_end_if_failed)
-    return Parts(model, segmenter, worker)
+    images = BucketImages(store, settings.limits.read_buckets, settings.max_object_bytes)
+    return Parts(model, segmenter, worker, telemetry, images)
+
+
+def _check_push(settings: Settings, closing: ExitStack) -> events.Check:
+    """Who may push; only where this service is to tell are Google's libraries for it imported."""
+    if settings.push_auth == "iam":
+        if settings.input_buckets and "K_SERVICE" not in os.environ:
+            log.warning("PUSH_AUTH=iam: whoever reaches /events may push, unless something in front checks the tokens")
+        return events.nobody_checks
+    from service.gcp.push_tokens import PushTokens
+
+    assert settings.push_audience
+    assert settings.push_service_account
+    tokens = PushTokens(settings.push_audience, settings.push_service_account)
+    closing.callback(tokens.close)
+    return tokens.check
 
 
 def _on_sigterm(act: Callable[[], None]) -> None:
@@ -118,7 +170,7 @@ def _on_sigterm(act: Callable[[], None]) -> None:
     signal.siginterrupt(signal.SIGTERM, False)  # as gunicorn has it: a signal breaks no request's system call
 
 
-def _model_thread(settings: Settings, load: Load) -> ModelThread:
+def _model_thread(settings: Settings, load: Load, observer: Observer) -> ModelThread:
     policy = BatchPolicy(
         queue_size=settings.queue_size,
         image_batch=settings.sam3_image_batch,
@@ -126,7 +178,7 @@ def _model_thread(settings: Settings, load: Load) -> ModelThread:
         join_ms=settings.batch_join_ms,
         text_cache_bytes=settings.text_cache_bytes,
     )
-    return ModelThread(load, policy)
+    return ModelThread(load, policy, observer)
 
 
 def _load(settings: Settings, report: Callable[[str], None]) -> Engine[Any, Any]:
@@ -169,16 +221,31 @@ def give_up_copy(checkpoint: Checkpoint, device: str) -> None:
         shutil.rmtree(checkpoint.folder, ignore_errors=True)
 
 
-def _worker(settings: Settings, segmenter: Segmenter, closing: ExitStack) -> Worker | None:
-    if not settings.input_buckets:
+def _store(settings: Settings, budget: Budget, closing: ExitStack) -> ObjectStore | None:
+    if not (settings.read_buckets or settings.input_buckets):
         return None
-    from service.gcp import publisher, storage
+    from service.gcp import storage
 
-    budget = Budget(settings.event_timeout_s)
-    store, topics = storage.connect(settings.web_threads, budget.left_s), publisher.connect(budget.left_s)
+    store = storage.connect(settings.web_threads, budget.left_s)
     closing.callback(store.close)
+    return store
+
+
+def _worker(
+    settings: Settings,
+    segmenter: Segmenter,
+    store: ObjectStore | None,
+    budget: Budget,
+    observer: Observer,
+    closing: ExitStack,
+) -> Worker | None:
+    if store is None or not settings.input_buckets:
+        return None
+    from service.gcp import publisher
+
+    topics = publisher.connect(budget.left_s)
     closing.callback(topics.close)
-    return Worker(settings, store, topics, segmenter, _now, budget)
+    return Worker(settings, store, topics, segmenter, _now, budget, observer=observer)
 
 
 def _now() -> datetime:

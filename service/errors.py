@@ -57,6 +57,12 @@ class TooLarge(ServiceError):
     code, title, status = "too_large", "Over a size limit", 413
 
 
+class Forbidden(ServiceError):
+    """An object in a bucket that this service may not be asked for, or a push with the token of somebody else."""
+
+    code, title, status = "forbidden", "Not allowed", 403
+
+
 class NotFound(ServiceError):
     """The named object does not exist."""
 
@@ -87,16 +93,34 @@ class StaleInput(ServiceError):
     code, title, status = "stale_input", "The image has changed", 409
 
 
+class BadBody(ServiceError):
+    """A body that is not what its media type says."""
+
+    code, title, status = "bad_request", "The request cannot be read", 400
+
+
 class MissingImage(ServiceError):
-    """A request without a file in its field `image`."""
+    """A request without an image."""
 
     code, title, status = "missing_image", "There is no image", 400
 
 
 class UnsupportedMediaType(ServiceError):
-    """A body that is not multipart/form-data."""
+    """A body that is neither multipart/form-data nor JSON."""
 
     code, title, status = "unsupported_media_type", "Unsupported media type", 415
+
+
+class Unauthorized(ServiceError):
+    """A push without a token that holds."""
+
+    code, title, status = "unauthorized", "Not authenticated", 401
+
+
+class SlowClient(ServiceError):
+    """The body does not come in time; the thread that waits for it is needed by others."""
+
+    code, title, status, retryable, retry_after_s = "request_timeout", "The request came too slowly", 408, True, 1
 
 
 class BadEnvelope(ServiceError):
@@ -190,6 +214,11 @@ class ModelUnavailable(ServiceError):
     """A checkpoint that cannot be loaded; one line that says what to do."""
 
     code, title, status = "model_unavailable", "The model cannot be loaded", 503
+
+
+def shortened(name: str) -> str:
+    """A name that somebody else has chosen, as much of it as belongs in a message."""
+    return name if len(name) <= 40 and name.isprintable() else repr(name[:40])
 
 
 def _shown(value: object, limit: int = 80) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import functions_framework
 from cloudevents.conversion import to_structured
 from cloudevents.http import CloudEvent
-from flask import Flask, Request, abort
+from flask import Flask, Request, abort, request
 from werkzeug.datastructures import Headers
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Response
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 _first_call = threading.Lock()
+# What the framework leaves out of an event, of the request that it came in.
+_PASSED_ON = ("Authorization", "Traceparent", "X-Cloud-Trace-Context", "X-Request-Id")
 
 
 @functions_framework.http
@@ -43,6 +45,7 @@ def on_event(event: CloudEvent) -> None:
     429 have the event delivered again.
     """
     headers, body = to_structured(event)
+    headers |= {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
     answer = _answer(EnvironBuilder("/events", method="POST", headers=Headers(headers), data=body).get_environ())
     if answer.status_code >= 300:
         abort(answer)

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
@@ -19,16 +20,19 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Literal, NoReturn
 
 from flask import Flask
+from prometheus_client import CollectorRegistry
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from service.__main__ import PROCESS
 from service.app import Parts, assemble
 from service.arguments import subscription_name
+from service.core.context import Context, entered, incoming_trace
 from service.core.envelopes import Message
 from service.engine.segmenter import Segmenter
 from service.errors import CloudUnavailable, ServiceError
 from service.settings import FAILED_START, Settings
-from service.web import health
+from service.telemetry.listening import Span, no_span
+from service.web import health, metrics
 from service.worker import Worker
 
 if TYPE_CHECKING:
@@ -40,6 +44,8 @@ log = logging.getLogger(__name__)
 GRACE_S = 8.0
 # What reading, writing and announcing may take beside the work itself.
 _BESIDE_WORK_S = 60
+# What Google's publisher puts before the name of a trace header.
+_BY_CLIENT = "googclient_"
 
 Happening = Literal["loaded", "stop", "ended"]
 
@@ -49,7 +55,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--subscription", required=True, type=subscription_name, metavar="projects/P/subscriptions/S", help="pull this"
     )
-    parser.add_argument("--health-port", type=int, metavar="PORT", help="answer /health and /ready there")
+    parser.add_argument("--health-port", type=int, metavar="PORT", help="answer /health, /ready and /metrics there")
     parser.add_argument(
         "--grace",
         type=float,
@@ -71,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with ExitStack() as closing:
         parts = assemble(settings, closing)
         if options.health_port is not None:
-            closing.enter_context(answering_probes(parts.segmenter, options.health_port))
+            closing.enter_context(answering_probes(parts.segmenter, parts.telemetry.registry, options.health_port))
         return consume(parts, settings, options.subscription, options.grace, closing)
 
 
@@ -86,7 +92,7 @@ def consume(parts: Parts, settings: Settings, subscription: str, grace_s: float,
     from service.gcp.subscriber import Stream, connect
 
     assert parts.worker is not None
-    door = Door(parts.worker)
+    door = Door(parts.worker, parts.telemetry.span)
     client = closing.enter_context(connect())
     stream = Stream(client, subscription, door.deliver, flow(settings))
     stream.on_end(lambda: happened.put("ended"))
@@ -114,11 +120,21 @@ def flow(settings: Settings) -> Flow:
 class Door:
     """What the push door answers with a status, said in acknowledgements."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Worker, span: Span = no_span) -> None:
         self._worker = worker
+        self._span = span
 
     def deliver(self, message: Message) -> bool:
         """Whether the message is done with; an error has been logged and leaves it to Pub/Sub."""
+        parent = incoming_trace({name.removeprefix(_BY_CLIENT): value for name, value in message.attributes.items()})
+        with self._span("pull", parent) as trace, entered(Context(trace)) as context:
+            began = time.monotonic()
+            done = self._deliver(message)
+            spent = {"ms": round((time.monotonic() - began) * 1000, 1), "stages_ms": dict(context.stages_ms)}
+            log.info("acknowledged" if done else "given back", extra=spent)
+        return done
+
+    def _deliver(self, message: Message) -> bool:
         try:
             outcomes = self._worker.deliver(message)
         except ServiceError as error:
@@ -134,10 +150,11 @@ class Door:
 
 
 @contextmanager
-def answering_probes(segmenter: Segmenter, port: int) -> Iterator[None]:
-    """/health, /healthz and /ready on every interface, as the HTTP service answers them."""
+def answering_probes(segmenter: Segmenter, registry: CollectorRegistry, port: int) -> Iterator[None]:
+    """/health, /healthz, /ready and /metrics on every interface, as the HTTP service answers them."""
     app = Flask("probes", static_folder=None)
     app.register_blueprint(health.blueprint(segmenter))
+    app.register_blueprint(metrics.blueprint(registry))
     server = make_server("0.0.0.0", port, app, threaded=True, request_handler=_Unlogged)
     threading.Thread(target=server.serve_forever, name="probes", daemon=True).start()
     try:

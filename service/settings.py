@@ -102,8 +102,24 @@ class Settings(BaseModel):
     request_timeout_s: int = _row(
         300, "Seconds after which a request is given up with 503; keep it below the platform's timeout", ge=1, le=3600
     )
+    read_timeout_s: int = _row(
+        20,
+        "Seconds that a request's head may take; a body or answer has as many and one more for each 64 KiB",
+        ge=1,
+        le=3600,
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _row(
         "INFO", "Least severity that is logged", "DEBUG, INFO, WARNING or ERROR"
+    )
+    google_cloud_project: str | None = _row(
+        None,
+        "Project of the traces that log lines belong to; unset: lines name a trace by its id alone",
+        "a project id",
+    )
+    otel_exporter_otlp_endpoint: Annotated[str, Field(pattern=r"^https?://[^/]+")] | None = _row(
+        None,
+        "Where traces are sent, by OTLP over HTTP (extra `tracing`); OpenTelemetry's other variables work too",
+        "http://host:port or https://host",
     )
 
     max_prompts: int = _row(64, "Prompts in one request or sidecar", ge=1, le=1000)
@@ -128,7 +144,7 @@ class Settings(BaseModel):
     )
     read_buckets: tuple[str, ...] = _row(
         (),
-        "Buckets that the image of a job may lie in; unset: the input buckets and the output bucket",
+        "Buckets that a job's image and an `image_uri` may lie in; unset: the input buckets and the output bucket",
         "bucket names, separated by commas",
     )
     write_buckets: tuple[str, ...] = _row(
@@ -145,6 +161,17 @@ class Settings(BaseModel):
     results_topic: TopicName | None = _row(None, "Topic of the results messages; unset: no messages", _TOPIC)
     dead_letter_topic: TopicName | None = _row(
         None, "Topic for events that cannot be read; unset: they are answered 400", _TOPIC
+    )
+    push_auth: Literal["iam", "oidc"] = _row(
+        "iam",
+        "Who checks the tokens of pushes: `iam`, the platform before they come here (Cloud Run); `oidc`, this service",
+        "iam or oidc",
+    )
+    push_audience: str | None = _row(
+        None, "The audience of the tokens; needed with `oidc`", "the audience as set there"
+    )
+    push_service_account: str | None = _row(
+        None, "The account whose tokens may push; needed with `oidc`", "a service account's e-mail address"
     )
     event_wait_s: int = _row(
         240, "Seconds that an event may wait for a place in the queue; keep it below the ack deadline", ge=0, le=600
@@ -221,6 +248,15 @@ class Settings(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _oidc_is_told_whom_to_expect(self) -> Settings:
+        for name, what in (("push_audience", "the audience"), ("push_service_account", "the e-mail address")):
+            if self.push_auth == "oidc" and not getattr(self, name):
+                raise ValueError(
+                    f"{name.upper()}: '' is not allowed with PUSH_AUTH=oidc; allowed: {what} of the tokens"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _outputs_have_a_place(self) -> Settings:
         if self.input_buckets and not self.output_bucket:
             raise ValueError("OUTPUT_BUCKET: '' is not allowed with INPUT_BUCKETS; allowed: a bucket name")
@@ -247,9 +283,13 @@ def _bad_prefix(value: str, allowed: str) -> ValueError:
     return ValueError(f"OUTPUT_PREFIX: {value!r} is not allowed; allowed: {allowed}")
 
 
+def variable(env: Mapping[str, str], name: str) -> str:
+    """The variable that sets `NAME` here, itself or another name for it; "" when none does."""
+    return next((each for each in (name, *_ALIASES.get(name, ())) if env.get(each, "").strip()), "")
+
+
 def _lookup(env: Mapping[str, str], name: str) -> str:
-    values = (env.get(each, "").strip() for each in (name, *_ALIASES.get(name, ())))
-    return next((value for value in values if value), "")
+    return env.get(variable(env, name), "").strip()
 
 
 def _explain(error: ValidationError, found: Mapping[str, str]) -> str:

@@ -15,6 +15,8 @@ import pytest
 import requests
 from PIL import Image, ImageDraw
 
+from tests.collector import Collector
+
 START_TIMEOUT_S = 200
 
 
@@ -128,6 +130,13 @@ def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
 def service(start_service: Callable[..., ServiceProcess]) -> ServiceProcess:
     """A service with the direct door only."""
     return start_service().wait_until_ready()
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    """Gets what services send by OTLP over HTTP."""
+    with contextlib.closing(Collector()) as collector:
+        yield collector
 
 
 @pytest.fixture(scope="session")

@@ -57,6 +57,9 @@ def test_lists_and_prefixes() -> None:
         ("DEFAULT_PROMPTS", '["cat"', "a JSON list of prompts, or one; not JSON"),
         ("DEFAULT_PROMPTS", '["cat", 5]', "prompts[1]: 5 is not allowed; a prompt must be text"),
         ("DEFAULT_PROMPTS", '{"boxes": []}', "a JSON list of prompts, or one; prompts[0]"),
+        ("READ_TIMEOUT_S", "0", "a whole number from 1 to 3600"),
+        ("PUSH_AUTH", "none", "iam or oidc"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4318", "http://host:port or https://host"),
         ("INPUT_BUCKETS", "gs://bucket", "without gs://"),
         ("OUTPUT_BUCKET", "bucket/", "without a slash"),
     ],
@@ -71,10 +74,35 @@ def test_a_bad_value_is_one_line_with_name_value_and_what_is_allowed(name: str, 
     assert "hf_secret" not in line
 
 
+def wrong_values() -> list[tuple[str, str]]:
+    """For each setting that cannot be just any text, what it must refuse: no number, and beyond both ends."""
+    schema = Settings.model_json_schema()["properties"]
+    found = []
+    for field, rule in schema.items():
+        if rule.get("type") == "integer":
+            found += [(field, "many"), (field, "1.5"), (field, str(rule["minimum"] - 1))]
+            found += [(field, str(rule["maximum"] + 1))] if "maximum" in rule else []
+        elif rule.get("type") == "boolean":
+            found.append((field, "perhaps"))
+        elif "enum" in rule or any("pattern" in kind for kind in rule.get("anyOf", ())) or "bucket" in field:
+            found.append((field, "no such/value"))
+    return [(field.upper(), value) for field, value in found]
+
+
+@pytest.mark.parametrize(("name", "value"), wrong_values())
+def test_every_setting_refuses_what_its_row_does_not_allow(name: str, value: str) -> None:
+    with pytest.raises(BadSetting) as caught:
+        Settings.from_environment({name: value})
+    allowed = next(line for line in settings_table().splitlines() if line.startswith(f"| `{name}` |")).split(" | ")[1]
+    assert str(caught.value).startswith(f"{name}: {value!r} is not allowed; allowed: {allowed}")
+
+
 @pytest.mark.parametrize(
     ("environment", "named"),
     [
         ({"INPUT_BUCKETS": "in-one"}, "OUTPUT_BUCKET"),
+        ({"PUSH_AUTH": "oidc", "PUSH_SERVICE_ACCOUNT": "a@b.c"}, "PUSH_AUDIENCE"),
+        ({"PUSH_AUTH": "oidc", "PUSH_AUDIENCE": "sam3"}, "PUSH_SERVICE_ACCOUNT"),
         ({"INPUT_BUCKETS": "in-one,in-two", "OUTPUT_BUCKET": "out-b"}, "{bucket}"),
         ({"INPUT_BUCKETS": "both", "OUTPUT_BUCKET": "both"}, "OUTPUT_PREFIX"),
         (

@@ -11,11 +11,16 @@ COMMANDS = {
     "demo": "run the whole event path on an embedded local cloud",
     "local": "the local cloud on its own: Cloud Storage and Pub/Sub emulators",
     "convert": "an official or fine-tuned sam3.pt into the folder that the default engine loads",
+    "settings": "every setting as the service would read it here, and where it comes from",
+    "openapi": "the OpenAPI document of the service",
     "evaluate": "score a model on held-out drawn scenes",
     "pull": "do the work of a pull subscription's events",
     "status": "what is done, missing or failed under gs://bucket/prefix",
     "redrive": "look into a dead-letter subscription, and send messages back",
-    "model": "store a checkpoint in a bucket as the service loads it, or check one",
+    "model": "store a checkpoint in a bucket or folder as the service loads it, or check one",
+    "image": "check a built container image",
+    "cost": "what 1,000 images cost on Cloud Run",
+    "deployed": "commands to try what Terraform has made with",
     "soak": "thousands of events, lost calls, kills; checks that nothing is lost",
     "bench": "measure this service beside the one it grew from",
 }
@@ -35,3 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser.parse_args(given)
     status: int = parsed.run(parsed)
     return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         log_file = arguments.out / "service.log"
         with running_service(cloud.environment() | environment, log_file=log_file, on_phase=_report) as service:
             cloud.push_to(f"{service.url}/events")
-            good = _send_and_show(cloud, arguments.out)
+            good = send_and_show(cloud, arguments.out)
             if arguments.keep:
                 _serve(cloud, service.url)
         return 0 if good else 1
@@ -64,7 +64,8 @@ def _model_environment() -> dict[str, str]:
     return {"SAM3_MODEL": os.environ.get("SAM3_MODEL") or default}
 
 
-def _send_and_show(cloud: LocalCloud, out: Path) -> bool:
+def send_and_show(cloud: LocalCloud, out: Path) -> bool:
+    """Send the sample scene through a cloud that pushes to a service; whether what was found is what is drawn."""
     bucket = cloud.storage.bucket(cloud.settings.input_buckets[0])
     sidecar = _NAME.removesuffix(".png") + ".prompts.json"
     bucket.blob(sidecar).upload_from_filename(str(DEMO / "scene.prompts.json"), content_type="application/json")

@@ -1,4 +1,4 @@
-"""`sam3 model push` and `check`: a checkpoint, once in a bucket, in the precision in which the service runs it."""
+"""`sam3 model`: a checkpoint, once in a bucket or folder, in the precision in which the service runs it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import torch
 from google.cloud import storage
 
 from service.engine import pretrained
-from service.engine.weights import Checkpoint, Source, resolve
+from service.engine.weights import Checkpoint, Source, fingerprint, resolve
 from service.errors import ModelUnavailable
 from service.gcp import models
 from service.gcp.models import LAST_FILE, Location, ModelFile, ModelStore, revision_of
@@ -31,14 +31,19 @@ _CHUNK_BYTES = 64 * 1024 * 1024
 
 def register(subparsers: Any) -> None:
     """Add `sam3 model`."""
-    parser = subparsers.add_parser("model", help="store a checkpoint in a bucket as the service loads it, or check one")
+    parser = subparsers.add_parser("model", help="store a checkpoint as the service loads it, or check one")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     push = commands.add_parser("push", help="convert a checkpoint and store it at gs://bucket/prefix")
     _add_source(push)
     push.add_argument("target", metavar="gs://BUCKET/PREFIX")
-    push.add_argument("--dtype", choices=DTYPES, default="bfloat16", help="precision of the stored weights (bfloat16)")
+    _add_dtype(push)
     push.add_argument("--replace", action="store_true", help="overwrite another model that is there")
     push.set_defaults(run=partial(_said, run_push))
+    save = commands.add_parser("save", help="convert a checkpoint and write it to a folder")
+    _add_source(save)
+    save.add_argument("target", type=Path, metavar="FOLDER", help="new or empty")
+    _add_dtype(save)
+    save.set_defaults(run=partial(_said, run_save))
     check = commands.add_parser("check", help="is it a complete SAM 3, and which revision")
     _add_source(check)
     check.set_defaults(run=partial(_said, run_check))
@@ -47,6 +52,12 @@ def register(subparsers: Any) -> None:
 def _add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE", help="embedded, a folder, org/name on the hub, gs://bucket/prefix")
     parser.add_argument("--revision", help="commit, tag or branch of a repository; revision of a folder")
+
+
+def _add_dtype(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dtype", choices=DTYPES, default="bfloat16", help="precision of the stored weights (bfloat16)"
+    )
 
 
 def _said(run: Any, arguments: argparse.Namespace) -> int:
@@ -68,6 +79,25 @@ def run_push(arguments: argparse.Namespace) -> str:
             client = models.connect()
         with closing(client):
             return push(client, Path(folder), target, replace=arguments.replace)
+
+
+def run_save(arguments: argparse.Namespace) -> str:
+    """Convert into a folder, which is there whole or not at all; returns the line to print.
+
+    ModelUnavailable when something is in the folder already.
+    """
+    target: Path = arguments.target.absolute()
+    if target.exists() and any(target.iterdir()):
+        raise ModelUnavailable(f"{str(target)!r} is not allowed; allowed: a folder that is new or empty")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
+        folder = Path(scratch) / "model"
+        folder.mkdir()
+        convert(_find(arguments, Path(scratch) / "fetched"), folder, arguments.dtype)
+        for path in folder.iterdir():
+            path.chmod(0o644)  # safetensors writes for its user alone, and a service runs as another one
+        folder.rename(target)
+    return f"{target}: revision {fingerprint(target)}"
 
 
 def run_check(arguments: argparse.Namespace) -> str:

@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,10 +33,13 @@ def running_service(
     log_file: Path,
     on_phase: Callable[[str], None] = lambda phase: None,
     timeout_s: float = 900,
+    command: Sequence[str] = (sys.executable, "-m", "service"),
 ) -> Iterator[ServiceProcess]:
-    """Run gunicorn with the service on a free loopback port until the block ends; RuntimeError when it dies early."""
+    """Run gunicorn with the service on a free loopback port until the block ends; RuntimeError when it dies early.
+
+    `command` may be another way to start it; it gets the port as PORT.
+    """
     port = free_port()
-    command = [sys.executable, "-m", "service"]
     with log_file.open("wb") as log:
         process = subprocess.Popen(
             command, env={**os.environ, **environment, "PORT": str(port)}, stdout=log, stderr=subprocess.STDOUT

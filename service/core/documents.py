@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from service.core.masks import rings, rle
-from service.core.prompts import PromptSet, canonical_options, canonical_prompts
+from service.core.contours import hole_rings, outer_rings
+from service.core.masks import rle
+from service.core.options import Options, canonical_options
+from service.core.prompts import PromptSet, canonical_prompts
 from service.core.results import PromptResult, Segmentation
 from service.core.sources import PromptSource
 from service.errors import ServiceError
@@ -35,8 +37,8 @@ class RequestRecord:
     source: PromptSource | None
 
 
-def segmentation_document(segmentation: Segmentation, *, masks: bool, contours: bool) -> dict[str, Any]:
-    """The JSON answer of `POST /segment`, with `masks_rle` and `contours` where asked for.
+def segmentation_document(segmentation: Segmentation, options: Options) -> dict[str, Any]:
+    """The JSON answer of `POST /segment`, with `masks_rle`, `contours` and `holes` where asked for.
 
     Pixels of the upright image; boxes rounded to 0.01 px, scores to 0.0001. Raises ValueError rather than let
     NaN or infinity through.
@@ -45,9 +47,7 @@ def segmentation_document(segmentation: Segmentation, *, masks: bool, contours: 
     return {
         "image": asdict(segmentation.image),
         "model": asdict(segmentation.model),
-        "results": [
-            _prompt_document(result, size_hw, masks=masks, contours=contours) for result in segmentation.results
-        ],
+        "results": [_prompt_document(result, size_hw, options) for result in segmentation.results],
         "timing_ms": {stage: _rounded(ms, 1) for stage, ms in segmentation.timing_ms.items()},
     }
 
@@ -65,7 +65,8 @@ def result_document(
     `renditions`: the URIs of what lies beside it, by kind.
     """
     head = _head(source, job_id, created, request) | ({"renditions": dict(renditions)} if renditions else {})
-    return head | segmentation_document(segmentation, masks=True, contours=True)
+    options = replace(request.prompt_set.options, return_masks=True, return_contours=True)
+    return head | segmentation_document(segmentation, options)
 
 
 def error_document(
@@ -115,7 +116,7 @@ def _counts(results: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     return dict(counts)
 
 
-def _prompt_document(result: PromptResult, size_hw: tuple[int, int], *, masks: bool, contours: bool) -> dict[str, Any]:
+def _prompt_document(result: PromptResult, size_hw: tuple[int, int], options: Options) -> dict[str, Any]:
     found = result.instances
     document: dict[str, Any] = {
         "label": result.label,
@@ -123,10 +124,12 @@ def _prompt_document(result: PromptResult, size_hw: tuple[int, int], *, masks: b
         "scores": [_rounded(instance.score, 4) for instance in found],
         "mask_shape": [len(found), 1, *size_hw],
     }
-    if masks:
+    if options.return_masks:
         document["masks_rle"] = [rle(instance.mask) for instance in found]
-    if contours:
-        document["contours"] = [rings(instance.mask) for instance in found]
+    if options.return_contours:
+        document["contours"] = [outer_rings(instance.mask, options.simplify) for instance in found]
+    if options.contour_holes:
+        document["holes"] = [hole_rings(instance.mask, options.simplify) for instance in found]
     return document
 
 

@@ -14,7 +14,7 @@ VISUAL_TEXT = "visual"
 """The text for SAM 3 when exemplars alone say what is meant (facebookresearch/sam3, `sam3_image_processor.py`)."""
 
 _FARTHEST_PX = 1e9  # more than any image is wide, and far below where floats lose whole pixels
-_BOX = "it must be four numbers [x0, y0, x1, y1] in pixels of the upright image with x0 < x1 and y0 < y1"
+_BOX = "it must be four numbers [x0, y0, x1, y1] in pixels of the upright image with x0 < x1 and y0 < y1, none over 1e9"
 
 
 @dataclass(frozen=True)

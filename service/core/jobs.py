@@ -9,16 +9,9 @@ from typing import Any
 
 from service.core import strict_json
 from service.core.naming import parse_image_uri
+from service.core.options import canonical_options
 from service.core.outputs import Output, parse_output
-from service.core.prompts import (
-    Limits,
-    PromptSet,
-    canonical_options,
-    canonical_prompts,
-    check_keys,
-    parse_metadata,
-    parse_prompt_set,
-)
+from service.core.prompts import Limits, PromptSet, canonical_prompts, check_keys, parse_metadata, parse_prompt_set
 from service.errors import BadField
 
 MAX_ID_CHARS = 256

@@ -14,6 +14,8 @@ IMAGE_SUFFIXES = (
 )  # fmt: skip
 MAX_NAME_BYTES = 1024  # https://cloud.google.com/storage/docs/objects#naming
 _OUTPUT_SUFFIX, _ERROR_SUFFIX = ".json", ".error.json"
+# The result of `a.jpg.error` would have the name of the error of `a.jpg`.
+_NO_IMAGE = (_OUTPUT_SUFFIX, _ERROR_SUFFIX.removesuffix(_OUTPUT_SUFFIX), *SIDECAR_SUFFIXES)
 RENDITION_SUFFIXES = {"overlay": ".overlay.webp", "mask_png": ".masks.png"}
 """What may lie beside a result, by the option that asks for it."""
 BUCKET_NAME = r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]"  # https://cloud.google.com/storage/docs/buckets#naming
@@ -34,8 +36,8 @@ def is_folder_prompts(name: str) -> bool:
 
 
 def is_image(name: str, content_type: str | None = None) -> bool:
-    """Whether `name` is to be segmented, by its content type or its suffix; JSON and prompts never are."""
-    if not _file_name(name) or name.endswith((_OUTPUT_SUFFIX, *SIDECAR_SUFFIXES)) or is_folder_prompts(name):
+    """Whether `name` is to be segmented, by its content type or its suffix; JSON, prompts and `….error` never are."""
+    if not _file_name(name) or name.endswith(_NO_IMAGE) or is_folder_prompts(name):
         return False
     return (content_type or "").lower().startswith("image/") or _image_suffix(name) != ""
 

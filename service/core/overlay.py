@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from service.core.labels import LabelPlan
 from service.core.masks import Mask
 from service.core.results import Instance, PromptResult
 
@@ -45,8 +47,13 @@ def draw_overlay(rgb: NDArray[np.uint8], results: Sequence[PromptResult]) -> NDA
         _tint(picture, instance.mask, colour)
         _outline(picture, instance.mask, colour, line_px)
     canvas = Image.fromarray(picture)
-    for label, colour, instance in coloured:
-        _draw_box(ImageDraw.Draw(canvas), label, instance, colour, line_px)
+    draw = ImageDraw.Draw(canvas)
+    for _label, colour, instance in coloured:
+        draw.rectangle(instance.box_xyxy, outline=colour, width=line_px)
+    plan = LabelPlan(rgb.shape[:2], [instance.box_xyxy for _label, _colour, instance in coloured])
+    # The best scores choose their places first.
+    for label, colour, instance in sorted(coloured, key=lambda one: -one[2].score):
+        _draw_label(draw, plan, label, instance, colour, line_px)
     return np.asarray(canvas)
 
 
@@ -66,25 +73,22 @@ def _outline(picture: NDArray[np.uint8], mask: Mask, colour: Colour, line_px: in
     cv2.drawContours(picture, contours, -1, colour, line_px + 1, cv2.LINE_AA)
 
 
-def _draw_box(draw: ImageDraw.ImageDraw, label: str, instance: Instance, colour: Colour, line_px: int) -> None:
-    x0, y0, x1, y1 = instance.box_xyxy
-    draw.rectangle((x0, y0, x1, y1), outline=colour, width=line_px)
+def _draw_label(
+    draw: ImageDraw.ImageDraw, plan: LabelPlan, label: str, instance: Instance, colour: Colour, line_px: int
+) -> None:
     font = ImageFont.load_default(size=max(_LEAST_FONT_PX, 9 * line_px + 5))
     pad = 2 * line_px
     text = _fitting(draw, label, f"{instance.score:.2f}", font, pad)
     if not text:
         return
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
-    width, height = right - left + 2 * pad, bottom - top + 2 * pad
-    canvas_width, canvas_height = draw.im.size
-    x = _within(x0, canvas_width - width)
-    y = _within(y0 - height if y0 >= height else y0, canvas_height - height)
-    draw.rectangle((x, y, x + width - 1, y + height - 1), fill=colour)
-    draw.text((x + pad - left, y + pad - top), text, fill=_readable_on(colour), font=font)
-
-
-def _within(wanted: float, most: float) -> float:
-    return max(0.0, min(wanted, most))
+    size_hw = math.ceil(bottom - top) + 2 * pad, math.ceil(right - left) + 2 * pad
+    place = plan.place(instance.box_xyxy, size_hw)
+    if place is None:
+        return
+    x0, y0, x1, y1 = place
+    draw.rectangle((x0, y0, x1 - 1, y1 - 1), fill=colour)
+    draw.text((x0 + pad - left, y0 + pad - top), text, fill=_readable_on(colour), font=font)
 
 
 def _fitting(draw: ImageDraw.ImageDraw, label: str, score: str, font: Font, pad: int) -> str:

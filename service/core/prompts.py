@@ -1,19 +1,18 @@
-"""What a caller asks for: prompts and options, read from a form or from a sidecar object."""
+"""What a caller asks for: prompts, and sidecar objects and other documents that hold them."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Any
-
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from service.core import strict_json
 from service.core.exemplars import VISUAL_TEXT, ExemplarBox, parse_boxes
+from service.core.options import Options, parse_options
 from service.core.outputs import Output, parse_output
-from service.errors import BadField, BadSidecar
+from service.errors import BadField, BadSidecar, shortened
 
 MAX_METADATA_BYTES = 8192
 
@@ -24,21 +23,6 @@ class Prompt:
 
     text: str
     boxes: tuple[ExemplarBox, ...] = ()
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to look and what to answer. Each description completes the sentence "it must be …"."""
-
-    __pydantic_config__ = ConfigDict(extra="forbid")
-
-    threshold: Annotated[float, Field(strict=True, ge=0, lt=1, description="a number from 0 to below 1")] = 0.5
-    mask_threshold: Annotated[float, Field(strict=True, gt=0, lt=1, description="a number above 0 and below 1")] = 0.5
-    max_instances: Annotated[int, Field(strict=True, ge=1, le=1000, description="a whole number from 1 to 1000")] = 200
-    return_masks: Annotated[bool, Field(strict=True, description="true or false")] = False
-    return_contours: Annotated[bool, Field(strict=True, description="true or false")] = False
-    overlay: Annotated[bool, Field(strict=True, description="true or false")] = False
-    mask_png: Annotated[bool, Field(strict=True, description="true or false")] = False
 
 
 @dataclass(frozen=True)
@@ -60,40 +44,13 @@ class PromptSet:
     """
 
     prompts: tuple[Prompt, ...]
-    options: Options = Options()
+    options: Options = field(default_factory=Options)
     metadata: dict[str, Any] | None = None
     output: Output | None = None
 
 
-_OPTIONS = TypeAdapter(Options)
-_DEFAULTS = asdict(Options())
-_OPTION_NAMES = tuple(_DEFAULTS)
-_MUST_BE = {name: field["description"] for name, field in _OPTIONS.json_schema()["properties"].items()}
-_BESIDE_A_RESULT = ("overlay", "mask_png")
-"""Options that ask for objects beside a stored result: an answer to a form has no place for them."""
-_FORM_OPTIONS = tuple(name for name in _OPTION_NAMES if name not in _BESIDE_A_RESULT)
-_FORM_FIELDS = ("prompts", *_FORM_OPTIONS)
 _SIDECAR_FIELDS = ("prompts", "options", "output", "metadata")
 _PROMPT_KEYS = ("text", "boxes", "box_labels")
-_BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
-_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
-_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
-
-
-def parse_form(form: Mapping[str, Sequence[str]], limits: Limits = Limits()) -> PromptSet:
-    """Read the text fields of a multipart form, each with all its values in the order sent.
-
-    Raises BadField for an unknown field, a field other than `prompts` given twice, and a value not allowed.
-    """
-    for name, values in form.items():
-        if name not in _FORM_FIELDS:
-            known = ", ".join(("image (a file)", *_FORM_FIELDS))
-            raise BadField(_short(name), name, f"there is no such field, known are {known}")
-        if name != "prompts" and len(values) != 1:
-            raise BadField(name, list(values), "give it once")
-    prompts = _prompts(form.get("prompts", ()), limits)
-    options = _options({name: _from_text(name, form[name][0]) for name in _FORM_OPTIONS if name in form})
-    return PromptSet(prompts, options)
 
 
 def parse_sidecar(name: str, data: bytes, limits: Limits = Limits()) -> PromptSet:
@@ -135,7 +92,7 @@ def parse_defaults(value: str, limits: Limits = Limits()) -> PromptSet:
     """Read the setting DEFAULT_PROMPTS: a JSON list, or one prompt. Raises ValueError saying what is wrong."""
     try:
         prompts = strict_json.loads(value) if value.startswith("[") else [value]
-        return PromptSet(_prompts(prompts, limits))
+        return PromptSet(parse_prompts(prompts, limits))
     except BadField as error:
         raise ValueError(error.detail) from None
 
@@ -143,19 +100,6 @@ def parse_defaults(value: str, limits: Limits = Limits()) -> PromptSet:
 def canonical_prompts(prompts: Sequence[Prompt]) -> list[dict[str, Any]]:
     """JSON-ready prompts as understood, for the request record and the job key."""
     return [_canonical_prompt(prompt) for prompt in prompts]
-
-
-def canonical_options(options: Options) -> dict[str, Any]:
-    """JSON-ready options that decide what is found, for the request record and the job key.
-
-    `return_masks` and `return_contours` choose what of it an answer shows and are left out: a stored result
-    always has both. `overlay` and `mask_png` are there only when true: job keys from before there were any stay.
-    """
-    return {
-        "threshold": options.threshold + 0.0,  # -0.0 is 0.0
-        "mask_threshold": options.mask_threshold,
-        "max_instances": options.max_instances,
-    } | {name: True for name in _BESIDE_A_RESULT if getattr(options, name)}
 
 
 def _canonical_prompt(prompt: Prompt) -> dict[str, Any]:
@@ -174,7 +118,8 @@ def parse_prompt_set(document: Mapping[str, Any], limits: Limits) -> PromptSet:
     options = document.get("options")
     if options is not None and not isinstance(options, dict):
         raise BadField("options", options, "it must be an object")
-    return PromptSet(_prompts(prompts, limits), _options(options or {}), parse_metadata(document.get("metadata")))
+    metadata = parse_metadata(document.get("metadata"))
+    return PromptSet(parse_prompts(prompts, limits), parse_options(options or {}), metadata)
 
 
 def parse_metadata(value: Any) -> dict[str, Any] | None:
@@ -193,7 +138,7 @@ def check_keys(document: Mapping[str, Any], known: Sequence[str]) -> None:
     """Raise BadField for a key that is not known, so that a misspelt one is not silently ignored."""
     for key, value in document.items():
         if key not in known:
-            raise BadField(_short(key), value, f"known are {', '.join(known)}")
+            raise BadField(shortened(key), value, f"known are {', '.join(known)}")
 
 
 def _from_json(document: Any, limits: Limits) -> PromptSet:
@@ -220,7 +165,8 @@ def _from_lines(text: str, limits: Limits) -> PromptSet:
     return PromptSet(tuple(_prompt(f"line {number}", line, limits) for number, line in lines))
 
 
-def _prompts(values: Sequence[Any], limits: Limits) -> tuple[Prompt, ...]:
+def parse_prompts(values: Sequence[Any], limits: Limits) -> tuple[Prompt, ...]:
+    """Read prompts, each a phrase, an object, or the JSON text of one. Raises BadField naming the place."""
     _check_count(len(values), limits)
     return tuple(_prompt(f"prompts[{index}]", value, limits) for index, value in enumerate(values))
 
@@ -248,7 +194,7 @@ def _json_prompt(field: str, value: str) -> Any:
 def _object_prompt(field: str, value: dict[str, Any], limits: Limits) -> Prompt:
     for key in value:
         if key not in _PROMPT_KEYS:
-            raise BadField(f"{field}.{_short(key)}", value[key], f"known are {', '.join(_PROMPT_KEYS)}")
+            raise BadField(f"{field}.{shortened(key)}", value[key], f"known are {', '.join(_PROMPT_KEYS)}")
     boxes = parse_boxes(field, value, limits.max_boxes)
     if "text" in value:
         return Prompt(_text(f"{field}.text", value["text"], limits), boxes)
@@ -268,35 +214,3 @@ def _text(field: str, value: Any, limits: Limits) -> str:
     if not any(character.isprintable() and not character.isspace() for character in text):
         raise BadField(field, value, "a prompt must not be empty")
     return text
-
-
-def _options(values: Mapping[str, Any]) -> Options:
-    try:
-        return _OPTIONS.validate_python(values)
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        name = str(problem["loc"][0])
-        raise BadField(_short(name), problem["input"], _allowed(name)) from None
-
-
-def _allowed(name: str) -> str:
-    if name in _OPTION_NAMES:
-        return f"it must be {_MUST_BE[name]}"
-    return f"there is no such option, known are {', '.join(_OPTION_NAMES)}"
-
-
-def _from_text(name: str, text: str) -> float | int | bool:
-    """Turn the text of the form field `name` into the Python value that JSON would have brought."""
-    kind = type(_DEFAULTS[name])
-    text = text.strip()
-    if kind is bool and text.lower() in _BOOLEANS:
-        return _BOOLEANS[text.lower()]
-    if kind is int and _WHOLE.fullmatch(text):
-        return int(text)
-    if kind is float and _DECIMAL.fullmatch(text):
-        return float(text)
-    raise BadField(name, text, _allowed(name))
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 40 and name.isprintable() else repr(name[:40])

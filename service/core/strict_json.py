@@ -1,4 +1,4 @@
-"""JSON read strictly: what `json.loads` lets pass silently is an error here."""
+"""JSON read and written strictly: what `json` lets pass silently is an error here."""
 
 from __future__ import annotations
 
@@ -38,6 +38,11 @@ def loads(text: str) -> Any:
 def canonical(value: Any) -> str:
     """Render `value` so that equal values give equal text: sorted keys, no spaces, ASCII only."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def compact(value: Any) -> bytes:
+    """Render `value` in UTF-8 without spaces; ValueError for NaN and Infinity, which JSON does not have."""
+    return json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def _no_constant(name: str) -> float:

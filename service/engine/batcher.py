@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from service.core.observe import SILENT, Observer
 from service.core.results import ModelInfo
 from service.engine.base import Engine
 from service.engine.collection import no_collection
@@ -64,9 +65,10 @@ class BatchPolicy:
 class ModelThread:
     """The owner of the model. `place` may be entered from any thread; the model's calls happen on one."""
 
-    def __init__(self, load: Load, policy: BatchPolicy = BatchPolicy()) -> None:
+    def __init__(self, load: Load, policy: BatchPolicy = BatchPolicy(), observer: Observer = SILENT) -> None:
         self._load = load
         self._policy = policy
+        self._observer = observer
         self._free = dict.fromkeys((True, False), policy.queue_size)
         self._changed = threading.Condition()
         self._arrived: list[Work] = []
@@ -96,6 +98,10 @@ class ModelThread:
         """Requests and events that have been handed over and are not answered yet."""
         with self._changed:
             return len(self._arrived) + len(self._accepted)
+
+    def taken(self, *, urgent: bool) -> int:
+        """How many places in the queue are taken now, by people or (not `urgent`) by events."""
+        return self._policy.queue_size - self._free[urgent]
 
     @property
     def info(self) -> ModelInfo:
@@ -221,7 +227,7 @@ class ModelThread:
     def _serve(self, engine: Engine[Any, Any]) -> None:
         images, prompts = _DEFAULT_BATCHES.get(engine.info.device, _DEFAULT_BATCHES["cpu"])
         schedule = Schedule(self._policy.image_batch or images, self._policy.prompt_batch or prompts)
-        forwards = Forwards(engine, schedule, self._policy.text_cache_bytes, self._pace)
+        forwards = Forwards(engine, schedule, self._policy.text_cache_bytes, self._pace, self._observer)
         self._accepted = schedule
         while self._await_work(schedule):
             step = self._next(schedule)

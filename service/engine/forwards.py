@@ -9,6 +9,7 @@ from typing import Any
 
 from cachetools import LRUCache
 
+from service.core.observe import SILENT, Observer
 from service.engine.base import Engine, Features, Grounding, Query
 from service.engine.pace import Pace
 from service.engine.salvage import salvage
@@ -23,7 +24,15 @@ class Forwards:
     `text_cache_bytes`: what their features may occupy on the device.
     """
 
-    def __init__(self, engine: Engine[Any, Any], schedule: Schedule, text_cache_bytes: int, pace: Pace) -> None:
+    def __init__(
+        self,
+        engine: Engine[Any, Any],
+        schedule: Schedule,
+        text_cache_bytes: int,
+        pace: Pace,
+        observer: Observer = SILENT,
+    ) -> None:
+        self._observer = observer
         self._engine = engine
         self._schedule = schedule
         self._pace = pace
@@ -72,9 +81,11 @@ class Forwards:
             self._pace.grounded(len(outcomes), now - began)
 
     def _encode_images(self, works: Sequence[Work]) -> list[Any]:
+        self._observer.forward("images", len(works))
         return self._engine.encode_image([work.task.pixels for work in works])
 
     def _ground_phrases(self, asked: Sequence[Asked]) -> list[Grounding]:
+        self._observer.forward("prompts", len(asked))
         texts = self._encoded_texts(one.phrase.text for one in asked)
         return self._engine.ground(
             [
@@ -94,6 +105,7 @@ class Forwards:
         wanted = dict.fromkeys(texts)
         found = {text: self._texts[text] for text in wanted if text in self._texts}
         missing = [text for text in wanted if text not in found]
+        self._observer.texts(hits=len(found), misses=len(missing))
         if missing:
             found |= zip(missing, self._engine.encode_text(missing), strict=True)
             for text in missing:

@@ -72,6 +72,9 @@ def _open(data: bytes) -> Image.Image:
     try:
         return Image.open(io.BytesIO(data), formats=_available_formats())
     except UnidentifiedImageError as error:
+        begun = _begins_like(data)
+        if begun:
+            raise UnreadableImage(f"image: the {begun} data is damaged, or of a kind that is not read") from error
         allowed = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC"
         raise NotAnImage(f"image: the {len(data)} bytes are not {allowed}") from error
     except _DECODER_ERRORS as error:
@@ -81,6 +84,15 @@ def _open(data: bytes) -> Image.Image:
 def _available_formats() -> list[str]:
     Image.init()
     return [name for name in FORMATS if name in Image.OPEN]
+
+
+def _begins_like(data: bytes) -> str:
+    """The format whose mark the bytes begin with; "" for none."""
+    for name in _available_formats():
+        accept = Image.OPEN[name][1]
+        if accept is not None and accept(data[:16]) is True:
+            return name
+    return ""
 
 
 def _check_size(image: Image.Image, limits: ImageLimits) -> None:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.core.exemplars import on_image
 from service.core.masks import crop_masks
-from service.core.prompts import Options, Prompt, PromptSet
+from service.core.observe import SILENT, Observer, Stage, timed
+from service.core.options import Options
+from service.core.prompts import Prompt, PromptSet
 from service.core.results import ImageInfo, Instance, ModelInfo, PromptResult, Segmentation
 from service.engine.base import Exemplar, Grounding, Phrase
 from service.engine.batcher import ModelThread, State
 from service.engine.images import ImageLimits, decode
 from service.engine.place import PERSON, Place, Terms
-from service.engine.schedule import Task
+from service.engine.schedule import Answer, Task
+from service.engine.suppression import suppress
 from service.errors import TooLong
 
 # An estimate is no measurement: only what is beyond it by this factor is refused unseen.
@@ -27,9 +29,10 @@ _HOPELESS = 1.5
 class Segmenter:
     """Finds every instance of each phrase in an encoded image; blocks the calling thread, never the model's."""
 
-    def __init__(self, model: ModelThread, limits: ImageLimits) -> None:
+    def __init__(self, model: ModelThread, limits: ImageLimits, observer: Observer = SILENT) -> None:
         self._model = model
         self._limits = limits
+        self._observer = observer
 
     @property
     def state(self) -> State:
@@ -51,19 +54,29 @@ class Segmenter:
         timing: dict[str, float] = {}
         options = prompt_set.options
         with self._model.place(terms) as place:
-            with _timed(timing, "decode"):
+            with timed(self._observer, "decode", timing):
                 pixels, info = self._prepared(place, data)
             phrases = _phrases(prompt_set.prompts, (info.height, info.width))
+            handed_over = time.monotonic()
             answer = place.run(Task(pixels, phrases, options.threshold, options.max_instances))
-        timing |= {
+        timing |= self._told(answer, handed_over)
+        with timed(self._observer, "postprocess", timing):
+            pairs = zip(phrases, suppress(answer.groundings, options.nms_iou), strict=True)
+            results = tuple(PromptResult(phrase.text, _instances(found, info, options)) for phrase, found in pairs)
+        self._observer.found(sum(len(result.instances) for result in results))
+        return Segmentation(info, self._model.info, results, timing)
+
+    def _told(self, answer: Answer, began: float) -> dict[str, float]:
+        """The stages of an answer, told as if they lay end to end: its forwards alternate with those of others."""
+        stages: dict[Stage, float] = {
             "queue": answer.queue_ms,
             "encode_image": answer.encode_image_ms,
             "ground": answer.ground_ms,
         }
-        with _timed(timing, "postprocess"):
-            pairs = zip(phrases, answer.groundings, strict=True)
-            results = tuple(PromptResult(phrase.text, _instances(found, info, options)) for phrase, found in pairs)
-        return Segmentation(info, self._model.info, results, timing)
+        for name, ms in stages.items():
+            self._observer.stage(name, began, ms / 1000)
+            began += ms / 1000
+        return {str(name): ms for name, ms in stages.items()}
 
     def _refuse_the_hopeless(self, prompts: int, alone_s: float) -> None:
         estimate_s = self._model.estimate_s(prompts)
@@ -92,10 +105,3 @@ def _instances(found: Grounding, image: ImageInfo, options: Options) -> tuple[In
     masks = crop_masks(found.mask_logits, (image.height, image.width), options.mask_threshold)
     rows = zip(found.scores.tolist(), boxes, masks, strict=True)
     return tuple(Instance(score, (x0, y0, x1, y1), mask) for score, (x0, y0, x1, y1), mask in rows)
-
-
-@contextmanager
-def _timed(timing: dict[str, float], name: str) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    timing[name] = round((time.perf_counter() - start) * 1000, 1)

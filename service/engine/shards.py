@@ -16,6 +16,13 @@ _MAX_HEADER_BYTES = 100_000_000  # the format's own limit: https://github.com/hu
 
 def check_shards(folder: Path, name: str) -> None:
     """ModelUnavailable names, for the checkpoint called `name`, a weight file that is missing or not whole."""
+    try:
+        _check_files(folder, name)
+    except OSError as error:
+        raise _refused(name, f"cannot be read: {error.strerror}: {error.filename}") from error
+
+
+def _check_files(folder: Path, name: str) -> None:
     files = _weight_files(folder, name)
     missing = sorted(file for file in files if not (folder / file).is_file())
     if missing:

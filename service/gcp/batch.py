@@ -7,6 +7,7 @@ from typing import Any
 
 import requests
 from google.api_core import exceptions as api
+from google.auth.exceptions import GoogleAuthError
 from google.cloud import storage
 from google.cloud.storage.batch import Batch
 
@@ -52,6 +53,8 @@ class _NumberedBatch(Batch):  # type: ignore[misc]
         """Send the request and keep its answers, in the order of the calls."""
         try:
             self.answers = super().finish(raise_exception)
+        except GoogleAuthError:  # some are ValueErrors too
+            raise
         except ValueError as error:
             raise api.BadGateway("the answer to a batch cannot be read") from error
         return self.answers

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import os
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -55,11 +58,11 @@ class ObjectStore:
         self._client = client
         self._left_s = left_s
 
-    def stat(self, bucket: str, name: str) -> ObjectInfo | None:
-        """Describe the live object, or None when there is none."""
+    def stat(self, bucket: str, name: str, generation: int | None = None) -> ObjectInfo | None:
+        """Describe the live object, or that generation of it; None when there is none."""
         try:
             with _translated(f"look at gs://{bucket}/{name}"):
-                blob = self._client.bucket(bucket).blob(name)
+                blob = self._client.bucket(bucket).blob(name, generation=generation)
                 blob.reload(**self._patience())
         except NotFound:
             return None
@@ -75,12 +78,16 @@ class ObjectStore:
             found |= {blob.name: _info(blob) for blob in blobs}
         return found
 
-    def read(self, bucket: str, name: str, generation: int) -> bytes:
-        """Return the bytes of exactly that generation; NotFound when it is no longer there."""
+    def read(self, bucket: str, name: str, generation: int, at_most: int | None = None) -> bytes:
+        """Return the bytes of exactly that generation; NotFound when it is no longer there.
+
+        Of what is stored with `Content-Encoding: gzip` the content, but no more than one byte over `at_most`: a
+        thousandth of its size may be stored.
+        """
         with _translated(f"read gs://{bucket}/{name}"):
             blob = self._client.bucket(bucket).blob(name, generation=generation)
-            data: bytes = blob.download_as_bytes(**self._patience())
-        return data
+            data: bytes = blob.download_as_bytes(raw_download=True, **self._patience())
+        return _unpacked(data, at_most) if blob.content_encoding == "gzip" else data
 
     def list_range(
         self, bucket: str, prefix: str, *, start: str, limit: int, end: str | None = None
@@ -188,6 +195,15 @@ def _info(blob: _Described) -> ObjectInfo:
         crc32c=blob.crc32c,
         metadata=blob.metadata or {},
     )
+
+
+def _unpacked(data: bytes, at_most: int | None) -> bytes:
+    """Data that only says that it is packed is taken as it is."""
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+            return file.read(-1 if at_most is None else at_most + 1)
+    except (OSError, EOFError, zlib.error):
+        return data
 
 
 @contextmanager

@@ -3,27 +3,42 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from flask import Blueprint, Response, request
 
 from service.core.envelopes import Message, read_request
 from service.core.notifications import Ignored
 from service.errors import BadEnvelope, EventsOff
+from service.web.bodies import whole_body
 from service.worker import Outcome, Worker
 
 log = logging.getLogger(__name__)
 
 
-def blueprint(worker: Worker | None) -> Blueprint:
-    """The event door; without a worker it answers 503, so that nothing is acknowledged."""
+Check = Callable[[str | None], None]
+
+
+def nobody_checks(authorization: str | None) -> None:
+    """The platform has done it."""
+
+
+def blueprint(worker: Worker | None, check: Check = nobody_checks) -> Blueprint:
+    """The event door; without a worker it answers 503, so that nothing is acknowledged.
+
+    `check`: raises for the header `Authorization` of who may not push.
+    """
     door = Blueprint("events", __name__)
+
+    @door.before_request
+    def authenticate() -> None:
+        check(request.headers.get("Authorization"))
 
     @door.post("/events")
     def events() -> Response:
         if worker is None:
             raise EventsOff("INPUT_BUCKETS is not set")
-        for outcome in _outcomes(worker, dict(request.headers), request.get_data(cache=False)):
+        for outcome in _outcomes(worker, dict(request.headers), whole_body(request)):
             log.info(outcome.status, extra={"subject": outcome.subject, "reason": outcome.reason})
         return Response(status=204)
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
+from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from service.errors import ServiceError
+from service.errors import BadBody, NotFound, ServiceError, TooLarge
 
 log = logging.getLogger(__name__)
+
+INTERNAL = "something went wrong here; it has been logged"
+MEDIA_TYPE = "application/problem+json"
+_OWN: dict[int, type[ServiceError]] = {kind.status: kind for kind in (BadBody, NotFound, TooLarge, ServiceError)}
 
 
 def register(app: Flask, max_body_bytes: int) -> None:
@@ -19,7 +24,8 @@ def register(app: Flask, max_body_bytes: int) -> None:
 
     def refused(error: HTTPException) -> Response:
         detail = _too_large(max_body_bytes) if error.code == 413 else error.description or error.name
-        problem = _problem(error.code or 500, _code(error), error.name, detail, retryable=False)
+        status = error.code or 500
+        problem = _problem(status, *words(status), detail, retryable=False)
         for name, value in error.get_headers():
             if name not in ("Content-Type", "Content-Length"):
                 problem.headers[name] = value
@@ -36,15 +42,23 @@ def _failed(error: ServiceError) -> Response:
     problem = _problem(error.status, error.code, error.title, error.detail, retryable=error.retryable)
     if error.retry_after_s is not None:
         problem.headers["Retry-After"] = str(error.retry_after_s)
+    if error.status == 401:
+        problem.headers["WWW-Authenticate"] = "Bearer"
     return problem
 
 
 def _unexpected(error: Exception) -> Response:
     log.error("internal", exc_info=error, extra={"path": request.path})
-    return _problem(500, "internal", "Internal error", "something went wrong here; it has been logged", retryable=False)
+    return _problem(500, *words(500), INTERNAL, retryable=False)
 
 
 def _problem(status: int, code: str, title: str, detail: str, *, retryable: bool) -> Response:
+    body = problem_body(status, code, title, detail, retryable=retryable)
+    return Response(body, status, content_type=MEDIA_TYPE)
+
+
+def problem_body(status: int, code: str, title: str, detail: str, *, retryable: bool) -> str:
+    """The document, as every error is answered with it."""
     document: dict[str, Any] = {
         "type": "about:blank",
         "title": title,
@@ -53,7 +67,17 @@ def _problem(status: int, code: str, title: str, detail: str, *, retryable: bool
         "code": code,
         "retryable": retryable,
     }
-    return Response(json.dumps(document) + "\n", status, content_type="application/problem+json")
+    return json.dumps(document) + "\n"
+
+
+def words(status: int) -> tuple[str, str]:
+    """Code and title of a status that no ServiceError has brought: those of our own where there are some."""
+    own = _OWN.get(status)
+    if own is not None:
+        return own.code, own.title
+    # Python 3.13 has a new phrase for it; a code stays.
+    name = "URI Too Long" if status == HTTPStatus.REQUEST_URI_TOO_LONG else HTTPStatus(status).phrase
+    return name.lower().replace(" ", "_").replace("-", "_"), name
 
 
 def _too_large(limit: int) -> str:
@@ -61,8 +85,3 @@ def _too_large(limit: int) -> str:
         f"the request is over {limit} bytes (MAX_BODY_BYTES); "
         "upload the image to an input bucket (gs://) with a sidecar instead"
     )
-
-
-def _code(error: HTTPException) -> str:
-    """`too_large` as for our own limits, else the name of the status: `method_not_allowed`."""
-    return "too_large" if error.code == 413 else error.name.lower().replace(" ", "_")

@@ -2,80 +2,42 @@
 
 from __future__ import annotations
 
-import json
-
 from flask import Blueprint, Response, request
 
-from service.core.documents import segmentation_document
-from service.core.prompts import PromptSet, parse_form
-from service.core.results import Segmentation
+from service.core.budget import Budget
+from service.core.fields import Fields
 from service.engine.place import Terms
 from service.engine.segmenter import Segmenter
-from service.errors import BadField, MissingImage, TooLarge, UnsupportedMediaType
 from service.settings import Settings
+from service.web.answers import Answers
+from service.web.bucket_images import BucketImages
 from service.web.caller import has_gone
-
-_EXAMPLE = "send a file: curl -F image=@photo.jpg -F prompts=cat"
-_GS_WAY = "upload the image to an input bucket (gs://) with a sidecar, which has no such limit"
+from service.web.forms import read_fields
 
 
-def blueprint(settings: Settings, segmenter: Segmenter) -> Blueprint:
+def blueprint(settings: Settings, segmenter: Segmenter, images: BucketImages) -> Blueprint:
     """The direct door."""
     door = Blueprint("segment", __name__)
     limits = settings.limits
+    budget = Budget(settings.request_timeout_s)
+    answers = Answers(settings)
 
     @door.post("/segment")
     def segment() -> Response:
-        _check_media_type()
-        data = _image()
-        prompt_set = parse_form(dict(request.form.lists()), limits)
-        segmentation = segmenter.segment(data, prompt_set, _terms(settings.request_timeout_s))
-        _check_count(segmentation, settings.max_total_instances)
-        return Response(_body(segmentation, prompt_set, settings.max_response_bytes), content_type="application/json")
+        with budget.event():
+            fields = read_fields(request, limits)
+            data = _image(fields, segmenter, images)
+            terms = Terms(timeout_s=budget.left_s(), gone=has_gone(request.environ))
+            segmentation = segmenter.segment(data, fields.prompt_set, terms)
+        body, content_type = answers.render(segmentation, fields, data)
+        return Response(body, content_type=content_type)
 
     return door
 
 
-def _terms(timeout_s: float) -> Terms:
-    return Terms(timeout_s=timeout_s, gone=has_gone(request.environ))
-
-
-def _check_media_type() -> None:
-    if request.mimetype == "multipart/form-data":
-        return
-    if not request.mimetype:
-        raise MissingImage(f"the request is empty; {_EXAMPLE}")
-    raise UnsupportedMediaType(f"{request.mimetype} is not multipart/form-data; {_EXAMPLE}")
-
-
-def _image() -> bytes:
-    files = request.files.getlist("image")
-    if "image" in request.form:
-        raise MissingImage(f"image was sent as a text field; {_EXAMPLE}")
-    for name in request.files:
-        if name != "image":
-            raise BadField(name, "a file", "the only file is image")
-    if not files:
-        raise MissingImage(f"there is no field image; {_EXAMPLE}")
-    if len(files) > 1:
-        raise BadField("image", f"{len(files)} files", "send one")
-    data: bytes = files[0].read()
-    return data
-
-
-def _check_count(segmentation: Segmentation, limit: int) -> None:
-    count = sum(len(result.instances) for result in segmentation.results)
-    if count > limit:
-        raise TooLarge(
-            f"{count} instances were found; an answer holds at most {limit} (MAX_TOTAL_INSTANCES): "
-            f"lower max_instances, or {_GS_WAY}"
-        )
-
-
-def _body(segmentation: Segmentation, prompt_set: PromptSet, limit: int) -> bytes:
-    options = prompt_set.options
-    document = segmentation_document(segmentation, masks=options.return_masks, contours=options.return_contours)
-    body = json.dumps(document, allow_nan=False, separators=(",", ":"), ensure_ascii=False).encode()
-    if len(body) > limit:
-        raise TooLarge(f"the answer has {len(body)} bytes; at most {limit} are sent (MAX_RESPONSE_BYTES): {_GS_WAY}")
-    return body
+def _image(fields: Fields, segmenter: Segmenter, images: BucketImages) -> bytes:
+    if fields.image is not None:
+        return fields.image
+    assert fields.image_uri is not None  # read_fields lets no request pass that has neither
+    _ = segmenter.info  # NotReady before anything is read
+    return images.read(fields.image_uri)

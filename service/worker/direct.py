@@ -54,7 +54,7 @@ class DirectJobs:
                     return Outcome("stale", _uri(request))
                 return self._fail(request, _not_there(request), fault)
             except Elsewhere as elsewhere:
-                output = elsewhere.output
+                output = elsewhere.place.output if elsewhere.place else None
             except (PreconditionFailed, NotFound):
                 pass
         raise CloudUnavailable(f"{_uri(request)} or its outputs kept changing")

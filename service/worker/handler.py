@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from service.core import context
 from service.core.budget import Budget
 from service.core.envelopes import Message
 from service.core.events import (
@@ -21,8 +22,9 @@ from service.core.events import (
     read_message,
 )
 from service.core.naming import gs_uri
+from service.core.observe import SILENT, Observer
 from service.engine.segmenter import Segmenter
-from service.errors import BadEnvelope, CloudUnavailable, NotFound, PreconditionFailed
+from service.errors import BadEnvelope, CloudUnavailable, NotFound, PreconditionFailed, ServiceError
 from service.settings import Settings
 from service.worker.dead_letters import DeadLetters
 from service.worker.direct import DirectJobs
@@ -44,7 +46,7 @@ class Worker:
     Raises a retryable ServiceError when the event is to be delivered again.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is another part of the house
         self,
         settings: Settings,
         store: ObjectStore,
@@ -53,21 +55,27 @@ class Worker:
         clock: Callable[[], datetime],
         budget: Budget | None = None,
         folder_page_size: int = PAGE_SIZE,
+        observer: Observer = SILENT,
     ) -> None:
         """`budget` is that of `store` and `publisher`, when they have one."""
         self._rules = settings.rules
         self._limits = settings.limits
+        self._observer = observer
         self._dead_letters = DeadLetters(publisher, settings.dead_letter_topic)
         self._store = store
         self._segmenter = segmenter
         self._prompts = PromptFinder(settings, self._rules, store)
         self._budget = budget or Budget(settings.event_timeout_s)
-        self._jobs = JobRunner(settings, self._prompts, store, publisher, segmenter, clock, self._budget)
+        self._jobs = JobRunner(settings, self._prompts, store, publisher, segmenter, clock, self._budget, observer)
         self._folders = FolderFanOut(self._rules, settings.jobs_topic, store, publisher, folder_page_size)
         self._direct = DirectJobs(self._rules, self._prompts, store, self._jobs)
 
     def deliver(self, message: Message) -> list[Outcome]:
         """Read a Pub/Sub message and do what it asks for; one that cannot be read goes to the dead-letter topic."""
+        attempt = str(message.delivery_attempt or "")
+        context.label(
+            message_id=message.message_id, delivery_attempt=attempt, subscription=message.subscription.split("/")[-1]
+        )
         with self._budget.event():
             try:
                 event = read_message(message, self._limits)
@@ -81,12 +89,23 @@ class Worker:
         Without such a topic the error is raised again.
         """
         with self._budget.event():
-            return self._dead_letters.keep(message, error)
+            [outcome] = self._told(lambda: [self._dead_letters.keep(message, error)])
+            return outcome
 
     def handle(self, event: Event) -> list[Outcome]:
         """Do what the event asks for, within EVENT_TIMEOUT_S from now; one Outcome an image."""
         with self._budget.event():
-            return self._handle(event)
+            return self._told(lambda: self._handle(event))
+
+    def _told(self, work: Callable[[], list[Outcome]]) -> list[Outcome]:
+        try:
+            outcomes = work()
+        except Exception as error:
+            self._observer.event(error.code if isinstance(error, ServiceError) else ServiceError.code)
+            raise
+        for outcome in outcomes:
+            self._observer.event(outcome.status)
+        return outcomes
 
     def _handle(self, event: Event) -> list[Outcome]:
         if isinstance(event, FolderPage):  # needs no model
@@ -119,16 +138,15 @@ class Worker:
 
     def _image(self, event: ImageArrived, around: Surroundings) -> Outcome:
         """Run the job of an image, looking again whenever somebody else was faster."""
-        output, place = None, None
+        place = None
         for _ in range(ATTEMPTS):
             try:
                 return self._attempt(event, around, place)
             except Elsewhere as elsewhere:
-                output = elsewhere.output
+                place = elsewhere.place
             except (PreconditionFailed, NotFound):
-                pass
-            place = output and look_at(self._store, output)
-            around = look(self._store, self._rules, event.bucket, event.name)
+                place = place and look_at(self._store, place.output)
+            around = look(self._store, self._rules, event.bucket, event.name, outputs_too=place is None)
         raise CloudUnavailable(f"{gs_uri(event.bucket, event.name)} or its outputs kept changing")
 
     def _attempt(self, event: ImageArrived, around: Surroundings, place: Place | None) -> Outcome:

@@ -8,19 +8,22 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from service.core import strict_json
 from service.core.budget import Budget
 from service.core.documents import RequestRecord, SourceRecord, error_document, result_document
 from service.core.jobs import job_key
 from service.core.naming import gs_uri, output_name
+from service.core.observe import SILENT, Observer, timed
 from service.core.prompts import Prompt, PromptSet
 from service.core.sources import source_metadata
 from service.engine.images import ImageLimits
 from service.engine.place import Terms
 from service.engine.segmenter import Segmenter
-from service.errors import NotFound, OutputTaken, PreconditionFailed, ServiceError, TooLarge
+from service.errors import NameTooLong, NotFound, OutputTaken, PreconditionFailed, ServiceError
 from service.settings import Settings
-from service.worker.named import check_free, check_place
-from service.worker.outcome import Announcer, Done, Outcome, encoded, replayed, settled
+from service.worker.bounded import read_within
+from service.worker.named import check_free, moved
+from service.worker.outcome import Announcer, Done, Outcome, replayed, settled
 from service.worker.renditions import Renditions
 from service.worker.running import Running
 from service.worker.sources import PromptFinder
@@ -40,7 +43,7 @@ class JobRunner:
     PreconditionFailed, NotFound and Elsewhere mean: look again and start over.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is another part of the house
         self,
         settings: Settings,
         prompts: PromptFinder,
@@ -49,14 +52,16 @@ class JobRunner:
         segmenter: Segmenter,
         clock: Callable[[], datetime],
         budget: Budget,
+        observer: Observer = SILENT,
     ) -> None:
         self._settings = settings
+        self._observer = observer
         self._prompts = prompts
         self._budget = budget
         self._running: Running[Done] = Running()
         self._renditions = Renditions(store, ImageLimits(settings.max_pixels))
         self._store = store
-        self._announcer = Announcer(publisher, settings.results_topic)
+        self._announcer = Announcer(publisher, settings.results_topic, observer)
         self._segmenter = segmenter
         self._clock = clock
         self._model_since = clock().astimezone(UTC).isoformat(timespec="microseconds")
@@ -70,10 +75,12 @@ class JobRunner:
             request = request or self._request(job)
         except ServiceError as error:
             return self.fail(job, error, None).outcome
-        check_place(job, request.prompt_set.output)
+        job = moved(self._store, job, request.prompt_set.output)
         try:
+            if job.slots is None:  # there is no such name
+                output_name(self._settings.output_prefix, job.bucket, job.image.name)
             check_free(job, request.prompt_set.options)
-        except OutputTaken as error:
+        except (NameTooLong, OutputTaken) as error:
             return self.fail(replace(job, slots=None, beside={}), error, request).outcome
         return self._once(job, request)
 
@@ -82,7 +89,7 @@ class JobRunner:
         if not _is_input_fault(error):
             raise error
         if request is None:
-            check_place(job, None)
+            job = moved(self._store, job, None)
         job_id = self._job_id(job, request.prompt_set if request else _unread(job))
         document = error_document(_source(job), error, job_id, self._clock(), request)
         if job.slots and job.slots[1].holds(job_id):
@@ -136,9 +143,7 @@ class JobRunner:
         )
 
     def _request(self, job: Job) -> RequestRecord:
-        """Read the prompts; BadSidecar and NameTooLong are the input's fault."""
-        if job.slots is None:
-            output_name(self._settings.output_prefix, job.bucket, job.image.name)
+        """Read the prompts; BadSidecar is the input's fault."""
         assert job.prompts is not None
         prompt_set = self._prompts.read(job.bucket, job.prompts)
         if job.caller.metadata is not None:
@@ -146,10 +151,9 @@ class JobRunner:
         return RequestRecord(prompt_set, job.prompts.source)
 
     def _image(self, job: Job) -> bytes:
-        size, limit = job.image.size, self._settings.max_object_bytes
-        if size > limit:
-            raise TooLarge(f"the object has {size} bytes; at most {limit} are allowed (MAX_OBJECT_BYTES)")
-        return self._store.read(job.bucket, job.image.name, job.image.generation)
+        limit = self._settings.max_object_bytes
+        with timed(self._observer, "fetch"):
+            return read_within(self._store, job.bucket, job.image, limit, "MAX_OBJECT_BYTES")
 
     def _settle(self, job: Job, document: dict[str, Any], request: RequestRecord | None) -> Done:
         """Write over what was there when we looked, announce, and remove the document of the other kind.
@@ -160,13 +164,9 @@ class JobRunner:
             self._announcer.announce(job, document, None, request, replayed=False)
             return Done(settled(job, document), document, None)
         mine, other = reversed(job.slots) if "error" in document else job.slots
-        self._store.write_json(
-            mine.bucket,
-            mine.name,
-            encoded(document),
-            if_generation=mine.generation,
-            metadata=self._metadata(job, document, request),
-        )
+        data, metadata = strict_json.compact(document), self._metadata(job, document, request)
+        with timed(self._observer, "write"):
+            self._store.write_json(mine.bucket, mine.name, data, if_generation=mine.generation, metadata=metadata)
         self._announcer.announce(job, document, mine, request, replayed=False)
         self._exclude(other)
         self._renditions.clear(job, keep=document.get("renditions", ()))

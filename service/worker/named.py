@@ -6,21 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from service.core.options import Options
 from service.core.outputs import Output
-from service.core.prompts import Options
+from service.core.sources import recorded_source
 from service.errors import OutputTaken
-from service.worker.surroundings import Job, Slot, places
+from service.worker.surroundings import INPUT_GENERATION, JOB_ID, Job, Slot, places
 
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
-    from service.gcp.storage import ObjectStore
-
-
-class Elsewhere(Exception):
-    """The prompts name another place than the one whose generation was read: look there, and start over."""
-
-    def __init__(self, output: Output | None) -> None:
-        super().__init__(output)
-        self.output = output
+    from service.gcp.storage import ObjectInfo, ObjectStore
 
 
 @dataclass(frozen=True)
@@ -30,6 +23,17 @@ class Place:
     output: Output
     slots: tuple[Slot, Slot]
     beside: Mapping[str, Slot]
+
+
+class Elsewhere(Exception):
+    """The prompts name another place than the one that was looked at before the inputs: start over with that.
+
+    `place` is None for the one that the image's name says.
+    """
+
+    def __init__(self, place: Place | None) -> None:
+        super().__init__(place)
+        self.place = place
 
 
 def look_at(store: ObjectStore, output: Output) -> Place:
@@ -43,11 +47,43 @@ def placed(job: Job, place: Place | None) -> Job:
     return job if place is None else replace(job, output=place.output, slots=place.slots, beside=place.beside)
 
 
-def check_place(job: Job, by_prompts: Output | None) -> None:
-    """Raise Elsewhere when the result is wanted at another place than the job's; what its message says comes first."""
+def moved(store: ObjectStore, job: Job, by_prompts: Output | None) -> Job:
+    """The same job at the place where its result is wanted; what its message says comes before what its prompts say.
+
+    Outputs are looked at before inputs, so that whoever wrote what lies there knew no newer inputs. A place that only
+    the prompts name is looked at after them; what lies there must show by itself that it was made from no newer ones,
+    else Elsewhere is raised.
+    """
     wanted = job.caller.output or by_prompts
-    if wanted != job.output:
-        raise Elsewhere(wanted)
+    if wanted == job.output:
+        return job
+    place = look_at(store, wanted) if wanted else None
+    if place is None or not _made_from_no_newer(place, job):
+        raise Elsewhere(place)
+    return placed(job, place)
+
+
+def _made_from_no_newer(place: Place, job: Job) -> bool:
+    """Also true of what somebody else has put there, which will be left alone."""
+    documents = [slot.found for slot in place.slots if slot.found and slot.ours]
+    theirs = {document.metadata[JOB_ID] for document in documents}
+    pictures = [slot.found for slot in place.beside.values() if slot.found and slot.ours]
+    if any(picture.metadata[JOB_ID] not in theirs for picture in pictures):
+        return False  # of a job that is about to write its result, or that has been cut off
+    return all(_no_newer(document, job) for document in documents)
+
+
+def _no_newer(document: ObjectInfo, job: Job) -> bool:
+    """Generations of one object grow; those of two objects tell nothing."""
+    text = document.metadata.get(INPUT_GENERATION, "")
+    image_generation = int(text) if text.isdecimal() else 0
+    if image_generation != job.image.generation:
+        return 0 < image_generation < job.image.generation
+    recorded = recorded_source(document.metadata)
+    mine = job.prompts.source if job.prompts else None
+    if recorded is None or mine is None or mine.uri != recorded.uri:
+        return False
+    return (recorded.generation or 0) <= (mine.generation or 0)
 
 
 def check_free(job: Job, options: Options) -> None:

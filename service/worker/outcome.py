@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from service.core import strict_json
 from service.core.documents import RequestRecord, summary
 from service.core.naming import gs_uri
+from service.core.observe import Observer, timed
 from service.worker.surroundings import Job, Slot
 
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
@@ -48,9 +49,10 @@ class Done:
 class Announcer:
     """Tells `topic` of each document; of nothing when there is no topic."""
 
-    def __init__(self, publisher: Publisher, topic: str | None) -> None:
+    def __init__(self, publisher: Publisher, topic: str | None, observer: Observer) -> None:
         self._publisher = publisher
         self._topic = topic
+        self._observer = observer
 
     def announce(
         self,
@@ -78,12 +80,8 @@ class Announcer:
             "job_id": document["job_id"],
             "replayed": str(replayed).lower(),
         }
-        self._publisher.publish(self._topic, encoded(data), attributes)
-
-
-def encoded(document: Mapping[str, Any]) -> bytes:
-    """Compact JSON in UTF-8; ValueError for NaN, which JSON does not have."""
-    return json.dumps(document, allow_nan=False, separators=(",", ":"), ensure_ascii=False).encode()
+        with timed(self._observer, "announce"):
+            self._publisher.publish(self._topic, strict_json.compact(data), attributes)
 
 
 def replayed(job: Job) -> Outcome:

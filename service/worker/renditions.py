@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from service.core.naming import MAX_NAME_BYTES, gs_uri
-from service.core.prompts import Options
-from service.core.renditions import mask_png, overlay_webp
+from service.core.options import Options
 from service.core.results import Segmentation
-from service.engine.images import ImageLimits, decode
+from service.engine.images import ImageLimits
+from service.engine.pictures import Pictures
 from service.errors import NameTooLong, PreconditionFailed
 from service.worker.surroundings import JOB_ID, Job, Slot
 
@@ -27,9 +26,7 @@ class Renditions:
 
     def __init__(self, store: ObjectStore, limits: ImageLimits) -> None:
         self._store = store
-        self._limits = limits
-        # The image is decoded once more, for its picture: one at a time, whatever number of events wait.
-        self._one_picture = threading.Lock()
+        self._pictures = Pictures(limits)
 
     def check(self, job: Job, options: Options) -> None:
         """Raise NameTooLong where the name of something asked for is longer than Cloud Storage allows."""
@@ -86,9 +83,8 @@ class Renditions:
 
     def _drawn(self, kind: str, data: bytes, segmentation: Segmentation) -> bytes:
         if kind == "mask_png":
-            return mask_png(segmentation.results, (segmentation.image.height, segmentation.image.width))
-        with self._one_picture:
-            return overlay_webp(decode(data, self._limits).rgb, segmentation.results)
+            return self._pictures.index_mask(segmentation)
+        return self._pictures.overlay(data, segmentation)
 
 
 def _asked(job: Job, options: Options) -> Iterator[tuple[str, Slot]]:

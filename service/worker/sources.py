@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
 from typing import TYPE_CHECKING
+
+from cachetools import LRUCache
 
 from service.core.events import Rules
 from service.core.prompts import PromptSet, parse_defaults, parse_image_metadata, parse_sidecar
@@ -15,32 +17,26 @@ from service.core.sources import (
     folder_prompts_names,
     object_source,
 )
-from service.errors import BadSidecar
+from service.errors import BadSidecar, TooLarge
 from service.settings import Settings
+from service.worker.bounded import read_within
+from service.worker.found import Found
 from service.worker.surroundings import Surroundings
 
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
     from service.gcp.storage import ObjectInfo, ObjectStore
 
 
-@dataclass(frozen=True)
-class Found:
-    """A source of prompts and the live object that holds them, the image itself for its metadata; None for defaults."""
-
-    source: PromptSource
-    held_by: ObjectInfo | None = None
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes whenever the source does: the metadata of an image changes without a new generation."""
-        text = f"{self.source.uri}#{self.source.generation}"
-        if self.source.kind != "metadata" or self.held_by is None:
-            return text
-        return f"{text} {self.held_by.metadata.get(PROMPTS_METADATA)} {self.held_by.metadata.get(OPTIONS_METADATA)}"
+# Contents up to that size are kept, so that a folder's prompts are not read once for each of its images.
+_KEPT_BYTES, _KEPT_IN_ALL_BYTES = 64 * 1024, 4 * 1024 * 1024
 
 
 class PromptFinder:
-    """Knows the ranks of docs/events.md. Nothing is remembered between calls: a missing source may come any time."""
+    """Knows the ranks of docs/events.md.
+
+    Between calls it remembers contents, which no generation changes, and nothing else: a missing source may come, and
+    one that is there may go, at any time.
+    """
 
     def __init__(self, settings: Settings, rules: Rules, store: ObjectStore) -> None:
         self._limits = settings.limits
@@ -48,6 +44,8 @@ class PromptFinder:
         self._defaults = parse_defaults(settings.default_prompts, self._limits) if settings.default_prompts else None
         self._rules = rules
         self._store = store
+        self._lock = threading.Lock()
+        self._contents: LRUCache[tuple[str, str, int], bytes] = LRUCache(_KEPT_IN_ALL_BYTES, getsizeof=len)
 
     def find(self, around: Surroundings, image: ObjectInfo) -> Found | None:
         """The highest-ranked source that exists, or None. Folders are looked at only when nothing nearer is there."""
@@ -62,7 +60,7 @@ class PromptFinder:
         return Found(PromptSource("default")) if self._defaults else None
 
     def read(self, bucket: str, found: Found) -> PromptSet:
-        """Read what was found. Raises BadSidecar when it is at fault, NotFound when it has changed since."""
+        """The prompts of what was found. Raises BadSidecar when it is at fault, NotFound when it has gone since."""
         held_by = found.held_by
         if held_by is None:
             assert self._defaults is not None
@@ -71,11 +69,25 @@ class PromptFinder:
             metadata = held_by.metadata
             prompts, options = metadata[PROMPTS_METADATA], metadata.get(OPTIONS_METADATA)
             return parse_image_metadata(held_by.name, prompts, options, self._limits)
-        if held_by.size > self._max_bytes:
-            reason = f"{held_by.size} bytes; at most {self._max_bytes} are allowed (MAX_SIDECAR_BYTES)"
-            raise BadSidecar(f"{held_by.name}: {reason}")
-        data = self._store.read(bucket, held_by.name, held_by.generation)
-        return parse_sidecar(held_by.name, data, self._limits)
+        return parse_sidecar(held_by.name, self._content(bucket, held_by), self._limits)
+
+    def _content(self, bucket: str, info: ObjectInfo) -> bytes:
+        key = bucket, info.name, info.generation
+        with self._lock:
+            kept = self._contents.get(key)
+        if kept is not None:
+            return kept
+        data = self._read(bucket, info)
+        if len(data) <= _KEPT_BYTES:
+            with self._lock:
+                self._contents[key] = data
+        return data
+
+    def _read(self, bucket: str, info: ObjectInfo) -> bytes:
+        try:
+            return read_within(self._store, bucket, info, self._max_bytes, "MAX_SIDECAR_BYTES")
+        except TooLarge as error:
+            raise BadSidecar(f"{info.name}: {error.detail}") from None
 
     def _folder_prompts(self, around: Surroundings, image: str) -> ObjectInfo | None:
         names = folder_prompts_names(around.bucket, image, self._rules)

@@ -21,10 +21,10 @@ from service.core.naming import (
 from service.core.outputs import Output
 from service.core.sources import folder_prompts_names
 from service.errors import NameTooLong
+from service.worker.found import Found
 
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
     from service.gcp.storage import ObjectInfo, ObjectStore
-    from service.worker.sources import Found
 
 # Custom metadata of everything that we write: the job that it answers.
 JOB_ID = "sam3-job-id"
@@ -145,11 +145,12 @@ def is_image_here(bucket: str, info: ObjectInfo, rules: Rules) -> bool:
     return isinstance(classify_object(bucket, info.name, info.generation, info.content_type, rules), ImageArrived)
 
 
-def look(store: ObjectStore, rules: Rules, bucket: str, name: str) -> Surroundings:
+def look(store: ObjectStore, rules: Rules, bucket: str, name: str, *, outputs_too: bool = True) -> Surroundings:
     """List outputs, then inputs, that share the stem of `name`, an image or a sidecar."""
     stem = _stem(name)
     prefix = f"{expand_prefix(rules.output_prefix, bucket)}{stem}."
-    outputs = store.list(rules.output_bucket, prefix) if len(prefix.encode()) <= MAX_NAME_BYTES else []
+    wanted = outputs_too and len(prefix.encode()) <= MAX_NAME_BYTES
+    outputs = store.list(rules.output_bucket, prefix) if wanted else []
     inputs = store.list(bucket, f"{stem}.")
     around = Surroundings(bucket, _by_name(outputs), _by_name(inputs))
     # An image without a suffix is named like the stem itself, which the list leaves out.

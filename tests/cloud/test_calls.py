@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -117,6 +118,88 @@ def test_errors_and_what_puts_them_right(served: Any, cost: Any, draw: Callable[
         calls, _ = cost(lambda name=name, data=data: served.upload(name, data, "application/octet-stream"))
         assert calls["write"] == 1, title
         assert calls.total() <= AT_MOST, title
+
+
+def sidecar(prompts: list[str], **more: Any) -> str:
+    return json.dumps({"prompts": prompts, **more})
+
+
+def test_a_sidecar_that_names_its_own_output(served: Any, cost: Any, draw: Callable[..., bytes]) -> None:
+    """One that speaks for a whole stem costs one more: an image that is called like the stem is looked for by name."""
+    output = {"output": "gs://sam3-output/calls/of its own.json"}
+    served.upload("named/a.png.prompts.json", sidecar(["cat"], **output), "application/json")
+    served.wait_until_quiet()
+    steps: dict[str, Callable[[], Any]] = {
+        "a new image": lambda: served.upload("named/a.png", draw(), "image/png"),
+        "another image": lambda: served.upload("named/a.png", draw(shift=1), "image/png"),
+        "a changed sidecar": lambda: served.upload(
+            "named/a.png.prompts.json", sidecar(["dog"], **output), "application/json"
+        ),
+        "an image at fault": lambda: served.upload("named/a.png", b"text", "image/png"),
+        "a good image": lambda: served.upload("named/a.png", draw(), "image/png"),
+    }
+    for title, step in steps.items():
+        calls, _ = cost(step)
+        assert calls["write"] == 1, title
+        assert calls.total() <= AT_MOST, (title, calls)
+    duplicate, prompts = cost(lambda: again(served, "named/a.png"))
+    assert duplicate.total() < AT_MOST
+    assert prompts == 0
+    served.upload("named/b.png", draw(), "image/png")
+    served.wait_until_quiet()
+    place = {"output": "gs://sam3-output/calls/b.json"}
+    stem, prompts = cost(lambda: served.upload("named/b.prompts.json", sidecar(["cat"], **place), "application/json"))
+    assert (stem.total(), prompts) == (AT_MOST + 1, 1)
+
+
+def test_a_named_output_with_a_result_of_other_prompts(served: Any, cost: Any, draw: Callable[..., bytes]) -> None:
+    """The inputs are looked at again, as what lies there does not show whether it was made from older ones."""
+    place = {"output": "gs://sam3-output/calls/other.json"}
+    served.upload("other/a.png.prompts.txt", "cat", "text/plain")
+    for rank in ("a.png.prompts.json", "a.prompts.json"):
+        served.wait_until_quiet()
+        served.upload(f"other/{rank}", sidecar([rank], **place), "application/json")
+        if rank == "a.png.prompts.json":
+            served.upload("other/a.png", draw(), "image/png")
+    served.wait_until_quiet()
+    served.bench.delete("other/a.prompts.json")
+    calls, prompts = cost(
+        lambda: served.upload("other/a.png.prompts.json", sidecar(["dog"], **place), "application/json")
+    )
+    assert prompts == 1
+    assert AT_MOST < calls.total() <= 12
+
+
+@pytest.mark.parametrize("more", [{}, {"output": "gs://sam3-output/calls/pictures.json"}], ids=["", "named"])
+def test_each_picture_beside_a_result_is_one_more(
+    served: Any, cost: Any, draw: Callable[..., bytes], more: dict[str, str]
+) -> None:
+    folder = f"pictures/{len(more)}"
+    options = {"overlay": True, "mask_png": True}
+    served.upload(f"{folder}/a.prompts.json", sidecar(["cat"], options=options, **more), "application/json")
+    served.wait_until_quiet()
+    for shift in (0, 1):
+        calls, prompts = cost(lambda shift=shift: served.upload(f"{folder}/a.png", draw(shift=shift), "image/png"))
+        assert (calls["write"], prompts) == (3, 1)
+        assert calls.total() <= AT_MOST + len(options), calls
+
+
+@pytest.mark.parametrize(
+    ("name", "more"), [("a.png", {}), ("bare", {}), ("a.png", {"output": "gs://sam3-output/calls/folder.json"})]
+)
+def test_prompts_of_a_folder(
+    served: Any, cost: Any, draw: Callable[..., bytes], name: str, more: dict[str, str]
+) -> None:
+    """One request for all its folders; that they name a place for all results is rare, and costs one more."""
+    folder = f"deep/{len(more)}/{name}/in/folders"
+    served.upload(f"{folder}/_prompts.json", sidecar(["cat"], **more), "application/json")
+    served.wait_until_quiet()
+    calls, prompts = cost(lambda: served.upload(f"{folder}/{name}", draw(), "image/png"))
+    assert (calls["write"], prompts) == (1, 1)
+    assert calls.total() <= AT_MOST + len(more), calls
+    assert calls["read"] == 2
+    another, _ = cost(lambda: served.upload(f"{folder}/another {name}", draw(), "image/png"))
+    assert another["read"] == 1, "the prompts are known by their generation"
 
 
 def test_an_unreadable_event(served: Any, cost: Any) -> None:

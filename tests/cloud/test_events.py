@@ -175,7 +175,7 @@ def test_a_folders_prompts_reach_the_images_before_and_after_them(
     names = [f"folder/{number % 2}/{number}.png" for number in range(30)]
     for name in names[:20]:
         deployment.upload_image(name, draw())
-    deployment.bench.cloud.wait_until_quiet(120)
+    deployment.bench.wait_until_quiet(120)
     assert deployment.outputs("folder/") == set()
     deployment.upload("folder/_prompts.json", '["red square"]')
     for name in names[20:]:
@@ -188,7 +188,7 @@ def test_a_folders_prompts_reach_the_images_before_and_after_them(
         return all(document["request"]["source"]["uri"].endswith("folder/1/_prompts.txt") for document in documents)
 
     deployment.eventually(done_again, 120, lambda: deployment.service.output()[-4000:])
-    deployment.bench.cloud.wait_until_quiet(120)
+    deployment.bench.wait_until_quiet(120)
     for name in names:
         document = deployment.output(f"{name}.json")
         near = "/1/" in name
@@ -296,7 +296,7 @@ def test_jobs_from_the_jobs_topic(deployment: Deployment, draw: Callable[..., by
     for message in (job, job | named):
         publisher.publish(topic, json.dumps(message).encode(), {"sender": "shop"})
     deployment.eventually(lambda: len(deployment.outputs("jobs/")) == 2, 120, deployment.service.output)
-    deployment.bench.cloud.wait_until_quiet(120)
+    deployment.bench.wait_until_quiet(120)
     messages = deployment.bench.results.about("jobs/a.png")
     assert {message.data["id"] for message in messages} == {"o-1", "o-2"}
     assert {json.dumps(message.data["metadata"]) for message in messages} == {'{"order": 1}'}

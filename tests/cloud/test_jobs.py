@@ -294,6 +294,10 @@ def test_a_job_waits_for_the_model_and_survives_trouble(bench: Any, stage: Any) 
     assert deliver(s, image=uri(image), prompts=["cat"]) == ["succeeded"]
 
 
+def in_push(**job: Any) -> bytes:
+    return json.dumps({"message": {"data": base64.b64encode(json.dumps(job).encode()).decode()}}).encode()
+
+
 BAD_REQUESTS: list[tuple[dict[str, str], bytes, str]] = [
     ({}, b"", "not a Pub/Sub push"),
     ({}, b'"no push"', "not a Pub/Sub push"),
@@ -304,6 +308,13 @@ BAD_REQUESTS: list[tuple[dict[str, str], bytes, str]] = [
     ({}, b'{"message": {"data": "YmFkIGpvYg=="}}', "not JSON"),
     ({}, b'{"message": {"attributes": {"a": "b"}}}', "no notification"),
     ({}, b'{"message": {"attributes": {"eventType": "x", "bucketId": "b", "objectId": "o"}}}', "objectGeneration"),
+    (
+        {},
+        b'{"message": {"attributes": {"eventType": "x", "bucketId": "b", "objectId": "o", "objectGeneration": "new"}}}',
+        "attributes.objectGeneration: Input should be a valid integer",
+    ),
+    ({}, in_push(image="gs://sam3-input/a.jpg", prompts=["cat"], output="gs://strangers/a.json"), "(WRITE_BUCKETS)"),
+    ({}, in_push(image="gs://sam3-input/a.jpg", prompts=["x" * 900] * 11_000), "11000 prompts"),
     ({}, b'{"message": {"data": "eyJpbWFnZSI6ICJnczovL3N0cmFuZ2Vycy9hLmpwZyJ9"}}', "READ_BUCKETS"),
 ]
 
@@ -314,7 +325,7 @@ def url(bench: Any, start_service: Callable[..., Any]) -> str:
     return f"{address}/events"
 
 
-@pytest.mark.parametrize(("headers", "body", "reason"), BAD_REQUESTS)
+@pytest.mark.parametrize(("headers", "body", "reason"), BAD_REQUESTS, ids=[reason for _, _, reason in BAD_REQUESTS])
 def test_what_cannot_be_read_is_answered_204_and_kept(
     bench: Any, url: str, headers: dict[str, str], body: bytes, reason: str
 ) -> None:

@@ -5,18 +5,15 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-import numpy as np
 import pytest
 
 from service.core.budget import Budget
-from service.core.results import ModelInfo
-from service.engine.base import Grounding, Query
 from service.engine.batcher import BatchPolicy, ModelThread
 from service.engine.images import ImageLimits
 from service.engine.segmenter import Segmenter
@@ -50,37 +47,17 @@ def test_too_long_is_written_down_and_tried_again_by_whoever_gets_it(bench: Any,
     assert bench.output("long/a.jpg.error.json") is None
 
 
-class SlowEngine:
-    """Takes `prompt_s` for each prompt."""
-
-    info = ModelInfo("slow", "1", "cpu", "float32")
-
-    def __init__(self, prompt_s: float) -> None:
-        self.prompt_s = prompt_s
-        self.busy = threading.Event()
-
-    def prepare(self, image: Any) -> Any:
-        return image
-
-    def encode_image(self, images: Sequence[Any]) -> list[str]:
-        return ["image" for _ in images]
-
-    def encode_text(self, texts: Sequence[str]) -> list[Any]:
-        return [np.array(text) for text in texts]
-
-    def ground(self, queries: Sequence[Query[str, Any]]) -> list[Grounding]:
-        self.busy.set()
-        time.sleep(self.prompt_s * len(queries))
-        nothing = np.zeros(0, np.float32), np.zeros((0, 4), np.float32), np.zeros((0, 2, 2), np.float32)
-        return [Grounding(*nothing) for _ in queries]
+def taking(prompt_s: float) -> Callable[[int], None]:
+    """A forward that takes so long for each prompt."""
+    return lambda prompts: time.sleep(prompt_s * prompts)
 
 
 @pytest.fixture
-def slow_worker(bench: Any) -> Iterator[Callable[[SlowEngine, int], Worker]]:
+def slow_worker(bench: Any) -> Iterator[Callable[[Any, int], Worker]]:
     with contextlib.ExitStack() as stack:
 
-        def slow_worker(engine: SlowEngine, event_timeout_s: int) -> Worker:
-            model = ModelThread(lambda report: engine, BatchPolicy(prompt_batch=1))  # type: ignore[arg-type, return-value]
+        def slow_worker(engine: Any, event_timeout_s: int) -> Worker:
+            model = ModelThread(lambda report: engine, BatchPolicy(prompt_batch=1))
             stack.callback(model.close)
             model.start().result(10)
             budget = Budget(event_timeout_s)
@@ -97,10 +74,10 @@ def statuses(worker: Worker, event: Any) -> list[str]:
 
 
 def test_work_that_used_its_whole_budget_computing_is_too_long(
-    bench: Any, slow_worker: Any, draw: Callable[..., bytes]
+    bench: Any, slow_worker: Any, scripted_engine: Any, draw: Callable[..., bytes]
 ) -> None:
     """Four prompts of 2 s in 5.4 s; what was measured of them refuses eight at once, in place of trying them too."""
-    engine = SlowEngine(prompt_s=2)
+    engine = scripted_engine(taking(2))
     worker = slow_worker(engine, 6)
     bench.upload("long/b.prompts.json", FOUR)
     assert statuses(worker, bench.upload("long/b.png", draw(), "image/png")) == ["failed"]
@@ -112,8 +89,10 @@ def test_work_that_used_its_whole_budget_computing_is_too_long(
     assert not engine.busy.is_set()
 
 
-def test_time_in_the_queue_is_not_the_inputs_fault(bench: Any, slow_worker: Any, draw: Callable[..., bytes]) -> None:
-    engine = SlowEngine(prompt_s=3)
+def test_time_in_the_queue_is_not_the_inputs_fault(
+    bench: Any, slow_worker: Any, scripted_engine: Any, draw: Callable[..., bytes]
+) -> None:
+    engine = scripted_engine(taking(3))
     worker = slow_worker(engine, 4)
     events = []
     for name in ("d", "e"):

@@ -70,6 +70,7 @@ def upload(bench: Any, name: str, data: bytes = b"image") -> None:
 
 
 def counts(bench: Any, subscription: str) -> Any:
+    bench.skip_official("has no statistics")
     return bench.cloud.statistics()[subscription]
 
 
@@ -249,6 +250,7 @@ def test_sigterm_gives_back_what_does_not_finish(
     draw: Callable[..., bytes],
     eventually: Callable[..., None],
 ) -> None:
+    bench.skip_official("sometimes keeps what a closed stream held until the ack deadline")
     puller = gated(start_service, bench, subscription, tmp_path, 0.5)
     upload(bench, "pull/stuck.png", draw())
     eventually((tmp_path / "working").exists, WAIT_S, puller.output)

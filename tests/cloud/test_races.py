@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from service.core.events import Notification
-from service.errors import OutOfMemory
+from service.errors import OutOfMemory, UnreadableImage
 
 OLD, NEW = '["cat"]', '["fox"]'
 
@@ -229,3 +229,74 @@ def test_different_jobs_run_side_by_side(bench: Any, stage: Any) -> None:
         images.append(bench.upload(f"races/side-{name}.jpg", b"image", "image/jpeg"))
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(s.handle, images)) == [["succeeded"]] * 2
+
+
+# A place that a sidecar names is looked at after the inputs: whoever has written there may have known newer ones
+
+
+def at_third_list(s: Any, action: Callable[[], Any]) -> None:
+    """Outputs and inputs have been listed, the sidecar has been read, and its place is about to be looked at."""
+
+    def act(call: str) -> None:
+        if call == "list" and s.store.calls.count("list") == 3:
+            action()
+
+    s.store.trouble = act
+
+
+def named(prompts: str, name: str) -> str:
+    return json.dumps({"prompts": json.loads(prompts), "output": f"gs://sam3-output/races/places/{name}.json"})
+
+
+def at_place(bench: Any, name: str) -> tuple[Any, Any]:
+    return bench.output(f"races/places/{name}.json"), bench.output(f"races/places/{name}.error.json")
+
+
+@pytest.mark.parametrize("newer", ["image", "sidecar", "image at fault"])
+def test_what_newer_inputs_have_left_at_a_named_place_stays(bench: Any, stage: Any, newer: str) -> None:
+    old, new = stage(), stage()
+    name = f"newer {newer}"
+    bench.upload(f"races/{name}.prompts.json", named(OLD, name))
+    image = bench.upload(f"races/{name}.jpg", b"old", "image/jpeg")
+
+    def refuse() -> None:
+        raise UnreadableImage("truncated")
+
+    def meanwhile() -> None:
+        if newer == "sidecar":
+            assert new.handle(bench.upload(f"races/{name}.prompts.json", named(NEW, name))) == ["succeeded"]
+            return
+        new.segmenter.before = refuse if newer == "image at fault" else lambda: None
+        event = bench.upload(f"races/{name}.jpg", b"new", "image/jpeg")
+        assert new.handle(event) == ["failed" if newer == "image at fault" else "succeeded"]
+
+    at_third_list(old, meanwhile)
+    assert old.handle(image) == ["replayed" if newer == "sidecar" else "stale"]
+    assert old.store.calls[:5] == ["list", "list", "read", "list", "list"], "its place, and then the inputs again"
+    result, error = at_place(bench, name)
+    assert (result is None, error is None) == (newer == "image at fault", newer != "image at fault")
+    assert (result or error)["request"]["prompts"] == [{"text": "fox" if newer == "sidecar" else "cat"}]
+    assert ((result or error)["input"]["generation"] > image.generation) is (newer != "sidecar")
+    assert old.segmenter.calls == 0
+
+
+def test_a_picture_without_a_result_at_a_named_place_is_of_a_job_under_way(bench: Any, stage: Any) -> None:
+    """Or it was left by one that has been cut off: then it goes."""
+    s = stage()
+    bench.upload("races/picture.prompts.json", named(OLD, "picture"))
+    image = bench.upload("races/picture.jpg", b"old", "image/jpeg")
+    bench.upload("races/places/picture.overlay.webp", b"x", metadata={"sam3-job-id": "other"}, bucket="sam3-output")
+    assert s.handle(image) == ["succeeded"]
+    assert s.store.calls[:6] == ["list", "list", "read", "list", "list", "read"], "its place, and then the inputs again"
+    assert bench.clients.storage.bucket("sam3-output").get_blob("races/places/picture.overlay.webp") is None
+
+
+def test_a_named_place_with_a_result_of_other_prompts_is_looked_at_before_the_inputs(bench: Any, stage: Any) -> None:
+    s = stage()
+    image = bench.upload("races/other.jpg", b"old", "image/jpeg")
+    for sidecar, looks in (("other.jpg.prompts.json", 3), ("other.prompts.json", 4)):
+        bench.upload(f"races/{sidecar}", named(f'["{sidecar}"]', "other"))
+        s.store.calls.clear()
+        assert s.handle(image) == ["succeeded"]
+        assert s.store.calls.count("list") == looks
+        assert labels(at_place(bench, "other")[0]) == [sidecar]

@@ -13,18 +13,12 @@ EVENTS = 8
 PROMPTS = 200
 
 
-def push(url: str, event: Any) -> requests.Response:
-    attributes = {
-        "eventType": event.event_type,
-        "bucketId": event.bucket,
-        "objectId": event.name,
-        "objectGeneration": str(event.generation),
-    }
-    return requests.post(f"{url}/events", json={"message": {"attributes": attributes, "messageId": "1"}}, timeout=120)
-
-
 def test_stop_in_the_middle_of_a_queue(
-    bench: Any, start_service: Callable[..., Any], draw: Callable[..., bytes], eventually: Callable[..., None]
+    bench: Any,
+    start_service: Callable[..., Any],
+    draw: Callable[..., bytes],
+    eventually: Callable[..., None],
+    push_body: Callable[..., Any],
 ) -> None:
     environment = bench.cloud.environment() | {"MAX_PROMPTS": str(PROMPTS)}
     service = start_service(environment).wait_until_ready()
@@ -33,6 +27,9 @@ def test_stop_in_the_middle_of_a_queue(
     for number in range(EVENTS):
         bench.upload(f"stop/{number}.png.prompts.json", prompts)
         events.append(bench.upload(f"stop/{number}.png", draw(), "image/png"))
+
+    def push(url: str, event: Any) -> requests.Response:
+        return requests.post(f"{url}/events", json=push_body(event), timeout=120)
 
     def done() -> list[int]:
         return [number for number in range(EVENTS) if bench.output(f"stop/{number}.png.json")]

@@ -1,7 +1,9 @@
-"""The delivery table of docs/events.md: races and faults, staged around the real storage and Pub/Sub clients."""
+"""The worker on the real storage and Pub/Sub clients: what of docs/events.md goes beyond its delivery table."""
 
 from __future__ import annotations
 
+import gzip
+import json
 import threading
 import zlib
 from collections.abc import Callable
@@ -11,7 +13,8 @@ from typing import Any
 import pytest
 
 from service.core.envelopes import Message
-from service.errors import BadEnvelope, BadField, CloudUnavailable, NotReady, QueueFull, UnreadableImage
+from service.core.events import Notification
+from service.errors import BadEnvelope, BadField, CloudUnavailable, NotReady, UnreadableImage
 
 PROMPTS = '["cat", "dog"]'
 
@@ -127,42 +130,56 @@ def test_either_event_may_come_first(bench: Any, stage: Any, first: str) -> None
     assert replayed(bench, f"order/{first}.jpg") == ["false"]
 
 
-def test_an_overwritten_image_is_left_to_the_newer_event(bench: Any, stage: Any) -> None:
+@pytest.mark.parametrize("deleted", [False, True])
+def test_an_image_overwritten_or_deleted_before_it_is_read(bench: Any, stage: Any, deleted: bool) -> None:
     s = stage()
-    bench.upload("stale/a.prompts.json", PROMPTS)
-    old = bench.upload("stale/a.jpg", b"old", "image/jpeg")
-    bench.upload("stale/a.jpg", b"new", "image/jpeg")
+    name = f"stale/{deleted}.jpg"
+    bench.upload(f"stale/{deleted}.prompts.json", PROMPTS)
+    old = bench.upload(name, b"old", "image/jpeg")
+
+    def act(call: str) -> None:
+        if call == "read" and s.store.calls.count("read") == 2:  # the sidecar is read, the image is about to be
+            bench.delete(name) if deleted else bench.upload(name, b"new", "image/jpeg")
+
+    s.store.trouble = act
     assert s.handle(old) == ["stale"]
-    bench.delete("stale/a.jpg")
-    assert s.handle(old) == ["stale"]
-    assert s.segmenter.calls == 0
-    assert bench.output("stale/a.jpg.json") is None
-    assert bench.results.about("stale/a.jpg") == []
+    assert bench.output(f"{name}.json") is None
+    assert bench.results.about(name) == []
 
 
-def test_an_overwritten_or_deleted_sidecar_is_left_to_the_newer_event(bench: Any, stage: Any) -> None:
+def test_a_sidecar_of_an_image_that_has_been_deleted(bench: Any, stage: Any) -> None:
+    """The result of what was there stays."""
     s = stage()
-    bench.upload("stale/b.jpg", b"image", "image/jpeg")
-    old = bench.upload("stale/b.prompts.json", PROMPTS)
-    bench.upload("stale/b.prompts.json", '["fox"]')
-    assert s.handle(old) == ["stale"]
-    bench.delete("stale/b.prompts.json")
-    assert s.handle(old) == ["stale"]
-    assert s.segmenter.calls == 0
+    bench.upload("stale/d.prompts.json", PROMPTS)
+    assert s.handle(bench.upload("stale/d.jpg", b"image", "image/jpeg")) == ["succeeded"]
+    bench.delete("stale/d.jpg")
+    assert s.handle(bench.upload("stale/d.prompts.json", '["fox"]')) == ["waiting_for_image"]
+    assert bench.output("stale/d.jpg.json") is not None
 
 
-def test_an_image_overwritten_before_it_is_read(bench: Any, stage: Any) -> None:
+@pytest.mark.parametrize(
+    "output", ["itself/{0}.prompts.json", "itself/{0}.jpg", "itself/_prompts.json", "itself/{0}.error.json"]
+)
+def test_a_sidecar_that_points_at_itself_or_at_its_image(bench: Any, stage: Any, output: str) -> None:
+    s = stage(WRITE_BUCKETS="sam3-input,sam3-output")
+    stem = zlib.crc32(output.encode())
+    text = json.dumps({"prompts": ["cat"], "output": f"gs://sam3-input/{output.format(stem)}"})
+    bench.upload(f"itself/{stem}.jpg", b"image", "image/jpeg")
+    event = bench.upload(f"itself/{stem}.prompts.json", text)
+    assert [s.handle(event), s.handle(event)] == [["failed"], ["replayed"]]
+    assert bench.output(f"itself/{stem}.jpg.error.json")["error"]["code"] == "bad_sidecar"
+    assert bench.clients.storage.bucket("sam3-input").get_blob(event.name).generation == event.generation
+
+
+def test_ten_megabytes_of_prompts_in_a_sidecar_are_not_even_read(bench: Any, stage: Any) -> None:
     s = stage()
-    bench.upload("stale/c.prompts.json", PROMPTS)
-    old = bench.upload("stale/c.jpg", b"old", "image/jpeg")
-
-    def overwrite(name: str) -> None:
-        if name == "read" and s.store.calls.count("read") == 2:  # the sidecar is read, the image is about to be
-            bench.upload("stale/c.jpg", b"new", "image/jpeg")
-
-    s.store.trouble = overwrite
-    assert s.handle(old) == ["stale"]
-    assert bench.output("stale/c.jpg.json") is None
+    image = bench.upload("fault/ten.jpg", b"image", "image/jpeg")
+    bench.upload("fault/ten.prompts.json", json.dumps(["x" * 900] * 11_000))
+    assert s.handle(image) == ["failed"]
+    assert (
+        "at most 1048576 are allowed (MAX_SIDECAR_BYTES)" in bench.output("fault/ten.jpg.error.json")["error"]["detail"]
+    )
+    assert "read" not in s.store.calls
 
 
 def test_a_slow_worker_never_replaces_the_result_of_a_newer_upload(bench: Any, stage: Any) -> None:
@@ -303,6 +320,22 @@ def test_inputs_that_are_too_large(bench: Any, stage: Any, size: str) -> None:
     assert message.data["output"] == (None if size == "name" else "gs://sam3-output/large/a.jpg.error.json")
 
 
+@pytest.mark.parametrize("bomb", ["image", "sidecar"])
+def test_inputs_that_are_too_large_when_they_are_unpacked(bench: Any, stage: Any, bomb: str) -> None:
+    s = stage(MAX_OBJECT_BYTES="1024", MAX_SIDECAR_BYTES="2000")
+    for kind, name, text in (("sidecar", "prompts.json", PROMPTS), ("image", "jpg", "image")):
+        data = text + " " * (1_000_000 if kind == bomb else 0)
+        blob = bench.clients.storage.bucket("sam3-input").blob(f"packed/{bomb}.{name}")
+        blob.content_encoding = "gzip"
+        blob.upload_from_string(gzip.compress(data.encode()), content_type="image/jpeg")
+    image = Notification("OBJECT_FINALIZE", "sam3-input", blob.name, int(blob.generation), "image/jpeg", "1", None)
+    assert s.handle(image) == ["failed"]
+    error = bench.output(f"{blob.name}.error.json")["error"]
+    assert error["code"] == ("too_large" if bomb == "image" else "bad_sidecar")
+    assert "unpacked" in error["detail"]
+    assert s.segmenter.calls == 0
+
+
 def test_an_image_at_fault_is_tried_again_when_the_limits_have_changed(bench: Any, stage: Any) -> None:
     bench.upload("limits/a.prompts.json", PROMPTS)
     image = bench.upload("limits/a.jpg", b"x" * 2000, "image/jpeg")
@@ -327,48 +360,6 @@ def test_a_field_that_only_the_image_shows_to_be_bad_is_the_inputs_fault(bench: 
         "detail": "prompts[0].boxes[0]: [0.0, 0.0, 9.0, 9.0] is not allowed; it lies outside the image",
         "retryable": False,
     }
-
-
-@pytest.mark.parametrize("error", [NotReady("loading"), QueueFull("full"), CloudUnavailable("down")])
-def test_our_own_trouble_leaves_nothing_and_asks_for_redelivery(bench: Any, stage: Any, error: Exception) -> None:
-    s = stage()
-    name = f"trouble/{type(error).__name__}"
-    bench.upload(f"{name}.prompts.json", PROMPTS)
-    image = bench.upload(f"{name}.jpg", b"image", "image/jpeg")
-
-    def fail() -> None:
-        raise error
-
-    s.segmenter.before = once(fail)
-    with pytest.raises(type(error)):
-        s.handle(image)
-    assert bench.output(f"{name}.jpg.json") is None
-    assert bench.output(f"{name}.jpg.error.json") is None
-    assert s.handle(image) == ["succeeded"]
-    assert replayed(bench, f"{name}.jpg") == ["false"]
-
-
-@pytest.mark.parametrize("at", ["list", "read", "write_json"])
-def test_storage_trouble_at_any_point(bench: Any, stage: Any, at: str) -> None:
-    s = stage()
-    bench.upload(f"storage/{at}.prompts.json", PROMPTS)
-    image = bench.upload(f"storage/{at}.jpg", b"image", "image/jpeg")
-    s.store.trouble = raising(CloudUnavailable("down"), at=at)
-    with pytest.raises(CloudUnavailable):
-        s.handle(image)
-    assert bench.results.about(f"storage/{at}.jpg") == []
-    assert s.handle(image) == ["succeeded"]
-
-
-def test_a_lost_announcement_comes_as_a_replay(bench: Any, stage: Any) -> None:
-    s = stage()
-    bench.upload("announce/a.prompts.json", PROMPTS)
-    image = bench.upload("announce/a.jpg", b"image", "image/jpeg")
-    s.publisher.trouble = raising(CloudUnavailable("down"), at="publish")
-    with pytest.raises(CloudUnavailable):
-        s.handle(image)
-    assert s.handle(image) == ["replayed"]
-    assert replayed(bench, "announce/a.jpg") == ["true"]
 
 
 def test_an_unreadable_image_in_the_middle_of_a_stem_stops_no_other(bench: Any, stage: Any) -> None:
@@ -442,20 +433,31 @@ def test_an_unreadable_message_is_kept_as_it_was(bench: Any, stage: Any) -> None
     assert message.attributes == attributes | {"reason": reason, "subscription": subscription}
 
 
+def test_a_message_with_names_that_nobody_may_publish_is_kept(bench: Any, stage: Any) -> None:
+    """Google's own clients add such names, and Pub/Sub refuses them from anybody else."""
+    unread = Message(b'"traced"', {"googclient_traceparent": "00-ab-cd-01"}, subscription="s")
+    assert [outcome.status for outcome in stage().worker.deliver(unread)] == ["dead_lettered"]
+    message = bench.dead_letters.all()[-1]
+    assert message.data == "traced"
+    assert message.attributes["original-googclient_traceparent"] == "00-ab-cd-01"
+
+
+def test_a_message_as_large_as_there_may_be_is_kept(bench: Any, stage: Any) -> None:
+    """Ten megabytes of prompts."""
+    prompts = json.dumps(["x" * 900] * 11_000)
+    job = f'{{"image": "gs://sam3-input/a.jpg", "prompts": {prompts}}}'.encode()
+    job += b" " * (9_999_000 - len(job))
+    assert [outcome.status for outcome in stage().worker.deliver(Message(job, {"a": "b"}))] == ["dead_lettered"]
+    message = bench.dead_letters.all()[-1]
+    assert message.data == json.loads(job)
+    assert message.attributes == {"a": "b"}
+
+
 def test_a_message_with_as_many_attributes_as_there_may_be_is_kept(bench: Any, stage: Any) -> None:
     attributes = {f"a{number}": "x" for number in range(100)}
     stage().worker.deliver(Message(b'"full"', attributes, subscription="s"))
     message = bench.dead_letters.all()[-1]
     assert (message.data, message.attributes) == ("full", attributes)
-
-
-def test_an_unreadable_push_that_cannot_be_kept_is_not_acknowledged(stage: Any) -> None:
-    s = stage()
-    s.publisher.trouble = raising(CloudUnavailable("down"), at="publish")
-    with pytest.raises(CloudUnavailable):
-        s.worker.deliver(Message(b"x"))
-    with pytest.raises(BadEnvelope):
-        stage(DEAD_LETTER_TOPIC="").worker.deliver(Message(b"x"))
 
 
 def test_a_list_of_the_outputs_tells_what_they_were_made_of(bench: Any, stage: Any) -> None:
@@ -470,3 +472,22 @@ def test_a_list_of_the_outputs_tells_what_they_were_made_of(bench: Any, stage: A
     assert "sam3-error-code" not in listed["listed/a.jpg.json"]
     assert listed["listed/b.jpg.error.json"]["sam3-input-generation"] == str(bad.generation)
     assert listed["listed/b.jpg.error.json"]["sam3-error-code"] == "bad_sidecar"
+
+
+def test_a_stored_result_is_not_bound_by_what_an_answer_may_have(bench: Any, stage: Any) -> None:
+    s = stage(MAX_TOTAL_INSTANCES="1", MAX_RESPONSE_BYTES="1024")
+    bench.upload("bound/a.prompts.json", '["cat", "dog", "cow", "hen", "pig", "ant", "bee", "fox"]')
+    assert s.handle(bench.upload("bound/a.jpg", b"image")) == ["succeeded"]
+    document = bench.output("bound/a.jpg.json")
+    assert sum(len(result["scores"]) for result in document["results"]) == 8
+    assert len(json.dumps(document)) > 1024
+
+
+def test_options_of_the_answer_are_options_of_the_result(bench: Any, stage: Any) -> None:
+    options = {"nms_iou": 0.5, "simplify": 2, "contour_holes": True}
+    s = stage()
+    bench.upload("options/a.prompts.json", json.dumps({"prompts": ["cat"], "options": options}))
+    assert s.handle(bench.upload("options/a.jpg", b"image")) == ["succeeded"]
+    document = bench.output("options/a.jpg.json")
+    assert document["request"]["options"].items() >= options.items()
+    assert document["results"][0]["holes"] == [[]]

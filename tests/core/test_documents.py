@@ -17,7 +17,8 @@ from service.core.documents import (
 )
 from service.core.exemplars import ExemplarBox
 from service.core.masks import Mask
-from service.core.prompts import Options, Prompt, PromptSet
+from service.core.options import Options
+from service.core.prompts import Prompt, PromptSet
 from service.core.results import ImageInfo, Instance, ModelInfo, PromptResult, Segmentation
 from service.core.sources import PromptSource
 from service.errors import NotAnImage
@@ -48,7 +49,7 @@ CREATED = datetime(2025, 5, 20, 10, 12, 13, 141592, tzinfo=UTC)
 
 
 def test_the_plain_answer_has_boxes_scores_and_shapes() -> None:
-    assert segmentation_document(FOUND, masks=False, contours=False) == {
+    assert segmentation_document(FOUND, Options()) == {
         "image": {"width": 6, "height": 4, "exif_orientation": 6},
         "model": {"id": "facebook/sam3", "revision": "abc123", "device": "cuda", "dtype": "bfloat16"},
         "results": [
@@ -65,11 +66,11 @@ def test_the_plain_answer_has_boxes_scores_and_shapes() -> None:
 
 
 def test_masks_and_contours_come_where_asked_for() -> None:
-    mugs, plates = segmentation_document(FOUND, masks=True, contours=False)["results"]
+    mugs, plates = segmentation_document(FOUND, Options(return_masks=True))["results"]
     assert mugs["masks_rle"] == [{"size": [4, 6], "counts": "92207"}, {"size": [4, 6], "counts": "h0"}]
     assert plates["masks_rle"] == []
     assert "contours" not in mugs
-    mugs, plates = segmentation_document(FOUND, masks=False, contours=True)["results"]
+    mugs, plates = segmentation_document(FOUND, Options(return_contours=True))["results"]
     assert mugs["contours"] == [[[[2, 1], [2, 2], [3, 2], [3, 1]]], []]
     assert plates["contours"] == []
     assert "masks_rle" not in mugs
@@ -79,20 +80,20 @@ def test_masks_and_contours_come_where_asked_for() -> None:
 def test_a_number_that_json_cannot_say_stops_the_answer(bad: float) -> None:
     broken = Segmentation(FOUND.image, FOUND.model, (PromptResult("a", (Instance(0.5, (0, bad, 1, 1), EMPTY),)),))
     with pytest.raises(ValueError, match="JSON"):
-        segmentation_document(broken, masks=False, contours=False)
+        segmentation_document(broken, Options())
 
 
 def test_numpy_scalars_become_plain_json_numbers() -> None:
     edges = np.array([0.1, -0.0, 3, 4], np.float32)
     instance = Instance(np.float32(0.9), (edges[0], edges[1], edges[2], edges[3]), EMPTY)  # type: ignore[arg-type]
     found = Segmentation(FOUND.image, FOUND.model, (PromptResult("a", (instance,)),))
-    (result,) = segmentation_document(found, masks=True, contours=True)["results"]
+    (result,) = segmentation_document(found, Options(return_masks=True, return_contours=True))["results"]
     assert json.dumps(result["boxes"] + result["scores"]) == "[[0.1, 0.0, 3.0, 4.0], 0.9]"
 
 
 def test_a_result_is_the_whole_answer_and_where_it_comes_from() -> None:
     document = result_document(FOUND, REQUEST, SOURCE, "f" * 64, CREATED)
-    answer = segmentation_document(FOUND, masks=True, contours=True)
+    answer = segmentation_document(FOUND, Options(return_masks=True, return_contours=True))
     assert document == answer | {
         "schema": "sam3.result/1",
         "job_id": "f" * 64,

@@ -9,13 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.core.exemplars import ExemplarBox, on_image
-from service.core.prompts import Limits, Prompt, canonical_prompts, parse_form, parse_sidecar
+from service.core.fields import parse_form
+from service.core.prompts import Limits, Prompt, canonical_prompts, parse_sidecar
 from service.errors import BadField, BadSidecar
 
 
 def parse(value: dict[str, Any], **limits: int) -> Prompt:
     """The prompt object as the only one of a form."""
-    [prompt] = parse_form({"prompts": [json.dumps(value)]}, Limits(**limits)).prompts
+    [prompt] = parse_form({"prompts": [json.dumps(value)]}, Limits(**limits)).prompt_set.prompts
     return prompt
 
 
@@ -47,7 +48,9 @@ def test_a_box_may_reach_beyond_any_image_and_lie_between_pixels() -> None:
     assert [list(box.box_xyxy) for box in parse({"text": "a", "boxes": boxes}).boxes] == boxes
 
 
-BOX_RULE = "it must be four numbers [x0, y0, x1, y1] in pixels of the upright image with x0 < x1 and y0 < y1"
+BOX_RULE = (
+    "it must be four numbers [x0, y0, x1, y1] in pixels of the upright image with x0 < x1 and y0 < y1, none over 1e9"
+)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +73,7 @@ def test_what_is_no_box_is_named_with_its_place(box: Any) -> None:
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
 def test_numbers_that_are_not_finite_are_refused(number: str) -> None:
     with pytest.raises(BadField, match="prompts\\[0\\]"):
-        parse_form({"prompts": [f'{{"text": "a", "boxes": [[0, 0, 1, {number}]]}}']})
+        parse_form({"prompts": [f'{{"text": "a", "boxes": [[0, 0, 1, {number}]]}}']}, Limits())
 
 
 @pytest.mark.parametrize(
@@ -123,7 +126,10 @@ def test_the_limit_is_the_callers() -> None:
 
 def test_equal_exemplars_have_one_canonical_form() -> None:
     spellings = ["[[0, 1, 2, 3]]", "[[-0.0, 1.0, 2e0, 3.0]]", '[[0, 1, 2, 3]], "box_labels": [1]']
-    forms = [parse_form({"prompts": [f'{{"text": "mug", "boxes": {boxes}}}']}).prompts for boxes in spellings]
+    forms = [
+        parse_form({"prompts": [f'{{"text": "mug", "boxes": {boxes}}}']}, Limits()).prompt_set.prompts
+        for boxes in spellings
+    ]
     assert {json.dumps(canonical_prompts(form)) for form in forms} == {
         '[{"text": "mug", "boxes": [[0.0, 1.0, 2.0, 3.0]], "box_labels": [1]}]'
     }

@@ -6,8 +6,9 @@ import pytest
 
 from service.core.events import ImageArrived, Notification, Rules, SidecarArrived, classify
 from service.core.jobs import JobRequest, parse_job
+from service.core.options import Options
 from service.core.outputs import Output, parse_output
-from service.core.prompts import Limits, Options, Prompt, PromptSet, parse_sidecar
+from service.core.prompts import Limits, Prompt, PromptSet, parse_sidecar
 from service.errors import BadField, BadSidecar
 
 LIMITS = Limits(max_prompts=3, read_buckets=("photos-in", "photos-out"), write_buckets=("photos-out",))

@@ -21,7 +21,8 @@ from service.core.naming import (
     sidecar_base,
     sidecar_names,
 )
-from service.core.prompts import Options, Prompt, PromptSet
+from service.core.options import Options
+from service.core.prompts import Prompt, PromptSet
 from service.errors import BadField, NameTooLong
 
 ODD_NAMES = [
@@ -59,7 +60,7 @@ def test_other_names_are_no_images(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["photo.prompts.json", "photo.jpg.prompts.txt", "photo.jpg.json", "photo.jpg.error.json"]
+    "name", ["photo.prompts.json", "photo.jpg.prompts.txt", "photo.jpg.json", "photo.jpg.error.json", "photo.jpg.error"]
 )
 def test_sidecars_and_outputs_are_no_images_whatever_their_content_type(name: str) -> None:
     assert not is_image(name, "image/jpeg")

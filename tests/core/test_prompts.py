@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -8,22 +9,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.core.fields import parse_form as parse_fields
+from service.core.options import Options, canonical_options
 from service.core.prompts import (
     Limits,
-    Options,
     Prompt,
     PromptSet,
-    canonical_options,
     canonical_prompts,
     parse_defaults,
-    parse_form,
     parse_image_metadata,
     parse_sidecar,
 )
 from service.errors import BadField, BadSidecar, ServiceError
 
+DEFAULT_LIMITS = Limits()
 STORED_ONLY = ["overlay", "mask_png"]
 OPTION_NAMES = [name for name in asdict(Options()) if name not in STORED_ONLY]
+
+
+def parse_form(form: Mapping[str, Sequence[str]], limits: Limits = DEFAULT_LIMITS) -> PromptSet:
+    return parse_fields(form, limits).prompt_set
 
 
 def texts(prompt_set: PromptSet) -> list[str]:
@@ -130,9 +135,11 @@ def test_an_option_given_twice_is_refused(name: str) -> None:
     assert caught.value.field == name
 
 
-@pytest.mark.parametrize("name", ["treshold", "prompt", "nms_iou", "image", "", "x" * 10_000, "a\nb", "\ud800"])
+@pytest.mark.parametrize("name", ["treshold", "prompt", "overlay", "Image", "", "x" * 10_000, "a\nb", "\ud800"])
 def test_an_unknown_field_is_refused_with_the_list_of_known_ones(name: str) -> None:
-    with pytest.raises(BadField, match="image \\(a file\\), prompts, threshold, mask_threshold") as caught:
+    with pytest.raises(
+        BadField, match="known are image, image_uri, prompts, format, threshold, mask_threshold"
+    ) as caught:
         parse_form({"prompts": ["a"], name: ["1"]})
     assert caught.value.detail.isprintable()
     assert len(caught.value.detail) < 400

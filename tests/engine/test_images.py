@@ -5,6 +5,7 @@ import struct
 import zlib
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -111,6 +112,13 @@ def test_a_bomb_is_refused_by_its_header() -> None:
         decode(png_announcing(20_000, 20_000), LIMITS)
 
 
+def float_colour_tiff() -> bytes:
+    """A kind that Pillow does not read."""
+    whole, data = cv2.imencode(".tiff", np.zeros((4, 4, 3), np.float32))
+    assert whole
+    return data.tobytes()
+
+
 def cut(data: bytes) -> bytes:
     return data[: len(data) // 2]
 
@@ -121,7 +129,9 @@ def cut(data: bytes) -> bytes:
         (b"", NotAnImage),
         (b"just text, called photo.jpg", NotAnImage),
         (b"%PDF-1.7 ...", NotAnImage),
-        (b"\xff\xd8\xff", NotAnImage),
+        (b"\xff\xd8\xff", UnreadableImage),
+        (png_announcing(10, 10).replace(b"IHDR", b"ihdr"), UnreadableImage),
+        (float_colour_tiff(), UnreadableImage),
         (cut(encoded(gradient(), "JPEG")), UnreadableImage),
         (cut(encoded(gradient("RGB", (400, 300)), "PNG")), UnreadableImage),
         (cut(encoded(gradient(), "TIFF")), ServiceError),

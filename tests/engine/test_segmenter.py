@@ -13,7 +13,8 @@ from PIL import Image
 
 from service.core.exemplars import VISUAL_TEXT, ExemplarBox
 from service.core.masks import paste
-from service.core.prompts import Options, Prompt, PromptSet
+from service.core.options import Options
+from service.core.prompts import Prompt, PromptSet
 from service.core.results import Instance, Segmentation
 from service.engine.batcher import BatchPolicy, ModelThread
 from service.engine.images import ImageLimits

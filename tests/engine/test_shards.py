@@ -54,6 +54,12 @@ def test_the_single_file_goes_before_the_index(folder: Path) -> None:
     check_shards(folder, "acme")
 
 
+def test_what_the_system_does_not_read_is_named(folder: Path) -> None:
+    file = f"{'x' * 300}.safetensors"  # no file system has such a name
+    write_index(folder, {"a": file})
+    assert refusal(folder) == f"cannot be read: File name too long: {folder / file}"
+
+
 def test_a_missing_shard_is_named(folder: Path) -> None:
     (folder / "two.safetensors").unlink()
     assert refusal(folder) == "lacks 1 of 2 weight files (two.safetensors)"

@@ -72,6 +72,20 @@ def test_weights_are_converted_and_nothing_else(converted: Path) -> None:
         assert (converted / name).read_bytes() == (EMBEDDED / name).read_bytes()
 
 
+def test_saved_to_a_folder_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "new" / "model"
+    status, said, _ = run(capsys, "save", "embedded", str(folder))
+    checkpoint = resolve(Source(str(folder)))
+    assert (status, said) == (0, f"{folder}: revision {checkpoint.revision}\n")
+    assert load_engine(EngineConfig(Source(str(folder)), device="cpu")).info.revision == checkpoint.revision
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o644}
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    status, _, said = run(capsys, "save", "embedded", str(folder), "--dtype", "float32")
+    assert (status, said) == (1, f"{str(folder)!r} is not allowed; allowed: a folder that is new or empty\n")
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
 def test_shards_and_a_tracker_become_one_file_without_it(tmp_path: Path) -> None:
     source = Path(shutil.copytree(EMBEDDED, tmp_path / "sharded"))
     weights = load_file(source / "model.safetensors")

@@ -123,6 +123,19 @@ def post(
     clients.close_publisher(publisher)
 
 
+def test_names_that_nobody_may_publish_stay_set_aside(post: Post) -> None:
+    """Where Pub/Sub refuses them, as it says; elsewhere the message goes back as it was."""
+    aside = {"original-googclient_traceparent": "00-ab-cd-01", "sender": "shop"}
+    post.rejected(b"traced", **aside)
+    post.rejected(b"plain", sender="shop")
+    status, lines, said = post.redrive("--go")
+    assert (status, len(lines)) == (0, 2)
+    assert "2 republished" in said
+    assert post.left() == {}
+    sent = {bytes(message.data): dict(message.attributes) for message in post.left(post.source).values()}
+    assert sent == {b"traced": aside, b"plain": {"sender": "shop"}}
+
+
 def test_a_look_shows_everything_and_changes_nothing(post: Post) -> None:
     upload = post.forwarded(b"{}", **UPLOAD)
     job = post.rejected(b'{"image": "gs://in/b.jpg", "prompts": 5}', "prompts: it must be a list")

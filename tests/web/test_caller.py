@@ -45,4 +45,6 @@ def test_what_a_caller_has_left_is_dropped(service: Any, draw: Callable[..., byt
     with ThreadPoolExecutor(8) as threads:  # each waits for those before it, much longer than it takes to notice
         list(threads.map(ask_and_leave, range(8)))
     eventually(lambda: '"caller_gone"' in service.output(), 60, service.output)
+    places = 'sam3_queue_depth{kind="people"} 0.0'
+    eventually(lambda: places in requests.get(f"{service.url}/metrics", timeout=30).text, 60, service.output)
     assert requests.get(f"{service.url}/ready", timeout=30).ok

@@ -189,6 +189,14 @@ def test_a_truncated_jpeg_is_unreadable(send: Send, encode: Encode) -> None:
         (("cat",), {"max_instances": "0"}, "max_instances"),
         (("cat",), {"return_masks": "maybe"}, "return_masks"),
         (("cat",), {"treshold": "0.5"}, "treshold"),
+        (("cat",), {"nms_iou": "1"}, "nms_iou"),
+        (("cat",), {"nms_iou": "off"}, "nms_iou"),
+        (("cat",), {"simplify": "1e999"}, "simplify"),
+        (("cat",), {"simplify": "-1"}, "simplify"),
+        (("cat",), {"contour_holes": "2"}, "contour_holes"),
+        (("cat",), {"format": "jpeg"}, "format"),
+        (("cat",), {"overlay": "true"}, "overlay"),
+        (("cat",), {"image_uri": "gs://photos/a.jpg"}, "give it or image, not both"),
         (('{"text": "cat", "boxes": [[1, 0, 0, 1]]}',), {}, "prompts[0].boxes[0]"),
         (("cat", '{"boxes": [[0, 0, 1, 1], [0, 0, 1]]}'), {}, "prompts[1].boxes[1]"),
         (('{"text": "cat", "boxes": [[96, 0, 97, 1]]}',), {}, "prompts[0].boxes[0]"),
@@ -239,7 +247,7 @@ def test_an_image_sent_as_text(service: Any) -> None:
     assert "text field" in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("kind", ["application/json", "image/png", "application/x-www-form-urlencoded"])
+@pytest.mark.parametrize("kind", ["text/json", "image/png", "application/x-www-form-urlencoded"])
 def test_other_content_types(service: Any, kind: str) -> None:
     answer = requests.post(f"{service.url}/segment", data=b"{}", headers={"Content-Type": kind}, timeout=30)
     assert problem(answer) == (415, "unsupported_media_type")

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from service.core import masks as core
+from service.core import strict_json
 from tools.bench import baseline, rss
 from tools.bench.cell import answer, in_turn, run_cell
 from tools.bench.inputs import SIZE_12MP_HW, object_logits
@@ -88,7 +89,7 @@ Steps = tuple[
     Callable[[NDArray[np.float32], tuple[int, int]], Any],
     Callable[[Any], list[dict[str, Any]]],
     Callable[[Any], list[list[list[list[int]]]]],
-    Callable[[Any], str],
+    Callable[[Any], str | bytes],
 ]
 
 
@@ -120,15 +121,11 @@ def _sha(value: Any) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
-def _compact(document: Any) -> str:
-    return json.dumps(document, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
-
-
 _OURS: Steps = (
     core.crop_masks,
     lambda masks: [core.rle(mask) for mask in masks],
     lambda masks: [core.rings(mask) for mask in masks],
-    _compact,
+    strict_json.compact,
 )
 _BASELINE: Steps = (
     lambda logits, size_hw: baseline.full_frames(torch.from_numpy(logits), size_hw),

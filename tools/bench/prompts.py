@@ -10,8 +10,10 @@ from typing import Any
 
 import torch
 
+from service.core import strict_json
 from service.core.documents import segmentation_document
-from service.core.prompts import Options, Prompt, PromptSet
+from service.core.options import Options
+from service.core.prompts import Prompt, PromptSet
 from service.engine.base import Engine
 from service.engine.segmenter import Segmenter
 from tools.bench import engines, models
@@ -89,19 +91,20 @@ def _ours(
     clock = engines.Clocked(engine)
     with engines.serving(clock) as segmenter:
         start = time.perf_counter()
-        body = answer_text(segmenter, images[0], prompts, threshold)
+        body = answer_body(segmenter, images[0], prompts, threshold)
         total_s, model_s = time.perf_counter() - start, clock.read().busy_s
         text_s, start = clock.read().text_s, time.perf_counter()
-        answer_text(segmenter, images[1], prompts, threshold)
+        answer_body(segmenter, images[1], prompts, threshold)
         share = (clock.read().text_s - text_s) / (time.perf_counter() - start)
     return {"total_s": total_s, "model_s": model_s, "text_share": share, "results": json.loads(body)["results"]}
 
 
-def answer_text(segmenter: Segmenter, data: bytes, prompts: Sequence[str], threshold: float) -> str:
+def answer_body(segmenter: Segmenter, data: bytes, prompts: Sequence[str], threshold: float) -> bytes:
     """The direct door's answer with masks and contours, without the door."""
-    prompt_set = PromptSet(tuple(Prompt(text) for text in prompts), Options(threshold=threshold))
-    document = segmentation_document(segmenter.segment(data, prompt_set), masks=True, contours=True)
-    return json.dumps(document, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+    options = Options(threshold=threshold, return_masks=True, return_contours=True)
+    prompt_set = PromptSet(tuple(Prompt(text) for text in prompts), options)
+    document = segmentation_document(segmenter.segment(data, prompt_set), options)
+    return strict_json.compact(document)
 
 
 if __name__ == "__main__":

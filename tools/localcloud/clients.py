@@ -10,6 +10,9 @@ from google.cloud import pubsub_v1, storage
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
+# As on the clients' own channels: a message may have 10 MB, gRPC's default is 4 MiB.
+_NO_LIMIT = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+
 
 def storage_client(url: str, project: str) -> storage.Client:
     """A client of the storage emulator at `url`."""
@@ -25,13 +28,15 @@ def publisher_client(host: str, *, ordering: bool = False) -> pubsub_v1.Publishe
     """A publisher at the Pub/Sub emulator `host` ("address:port"); `ordering` allows ordering keys."""
     return pubsub_v1.PublisherClient(
         publisher_options=pubsub_v1.types.PublisherOptions(enable_message_ordering=ordering),
-        transport=PublisherGrpcTransport(channel=grpc.insecure_channel(host)),
+        transport=PublisherGrpcTransport(channel=grpc.insecure_channel(host, options=_NO_LIMIT)),
     )
 
 
 def subscriber_client(host: str) -> pubsub_v1.SubscriberClient:
     """A subscriber at the Pub/Sub emulator `host` ("address:port")."""
-    return pubsub_v1.SubscriberClient(transport=SubscriberGrpcTransport(channel=grpc.insecure_channel(host)))
+    return pubsub_v1.SubscriberClient(
+        transport=SubscriberGrpcTransport(channel=grpc.insecure_channel(host, options=_NO_LIMIT))
+    )
 
 
 def close_publisher(publisher: pubsub_v1.PublisherClient) -> None:

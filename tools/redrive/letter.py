@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from google.pubsub_v1 import types
+
+from service.core.letters import restored, set_aside
 
 # https://cloud.google.com/pubsub/docs/handling-failures#track_delivery_attempts
 _FORWARDED = "CloudPubSubDeadLetter"
@@ -56,6 +58,15 @@ class Letter:
             ),
         )
 
+    def set_aside(self) -> Letter:
+        """With an original whose attributes have names that anybody may publish."""
+        original = types.PubsubMessage(
+            data=self.original.data,
+            attributes=set_aside(self.original.attributes),
+            ordering_key=self.original.ordering_key,
+        )
+        return replace(self, original=original)
+
     def described(self) -> dict[str, Any]:
         """What can be said of it in JSON, without the message itself."""
         return {
@@ -81,7 +92,7 @@ def _original(attributes: Mapping[str, str]) -> dict[str, str]:
     """Without what was added on the way here. What Pub/Sub has forwarded may have a `reason` of its own."""
     if _forwarded(attributes):
         return {name: value for name, value in attributes.items() if not name.startswith(_FORWARDED)}
-    return {name: value for name, value in attributes.items() if name not in _OURS}
+    return restored({name: value for name, value in attributes.items() if name not in _OURS})
 
 
 def _subscription(attributes: Mapping[str, str]) -> str:

@@ -65,6 +65,9 @@ class Sender:
             self._publisher.publish(topic=topic, messages=[letter.original for letter in letters])
         except InvalidArgument as error:
             if len(letters) == 1:
+                renamed = letters[0].set_aside()
+                if renamed != letters[0]:
+                    return self._publish(topic, [renamed])
                 return {letters[0].id: f"Pub/Sub refuses it: {error.message}"}
             # One that is not allowed spoils the whole request.
             return {id: why for letter in letters for id, why in self._publish(topic, [letter]).items()}

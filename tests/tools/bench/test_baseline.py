@@ -18,7 +18,7 @@ from tools.bench import baseline, engines, models, rss
 from tools.bench.baseline import OneFileService
 from tools.bench.finds import choose_threshold, same_finds
 from tools.bench.inputs import PROMPTS, encoded, object_logits, photo
-from tools.bench.prompts import answer_text
+from tools.bench.prompts import answer_body
 from tools.train_tiny.architecture import Size, make_config
 
 SCENE = EMBEDDED.parent / "demo" / "scene.png"
@@ -43,7 +43,7 @@ def test_identical_finds() -> None:
     rgb = np.array(Image.open(SCENE).convert("RGB"))
     theirs = json.loads(one_file.segment(rgb, PROMPTS, 0.5))["results"]
     with engines.serving(engine) as segmenter:
-        ours = json.loads(answer_text(segmenter, SCENE.read_bytes(), PROMPTS, 0.5))["results"]
+        ours = json.loads(answer_body(segmenter, SCENE.read_bytes(), PROMPTS, 0.5))["results"]
     assert any(result["scores"] for result in ours)
     assert same_finds(theirs, ours)
     assert one_file.model_s > one_file.text_s > 0
@@ -65,7 +65,7 @@ def test_the_threshold_lets_about_so_many_through() -> None:
     engine, rgb = engines.load(EMBEDDED), photo((120, 160))
     threshold = choose_threshold(engine, rgb, kept=20)
     with engines.serving(engine) as segmenter:
-        results = json.loads(answer_text(segmenter, encoded(rgb, ".png"), PROMPTS, threshold))["results"]
+        results = json.loads(answer_body(segmenter, encoded(rgb, ".png"), PROMPTS, threshold))["results"]
     assert 14 <= sum(len(result["scores"]) for result in results) <= 26
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import requests
-from google.api_core.exceptions import NotFound, PreconditionFailed, ServiceUnavailable
+from google.api_core.exceptions import Forbidden, NotFound, PreconditionFailed, ServiceUnavailable
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from tools.localcloud import clients
@@ -88,6 +88,23 @@ def test_a_lost_call_is_answered_as_google_does(open_through: Any) -> None:
     with pytest.raises(ServiceUnavailable, match="8a75"):
         through.publisher.publish(TOPIC, b"data", retry=None, timeout=20).result(20)
     assert through.script.lost == Counter(stat=1, publish=1)
+
+
+@pytest.mark.parametrize(("status", "error"), [(403, Forbidden), (503, ServiceUnavailable)])
+def test_calls_of_a_kind_are_refused_until_they_may_pass(open_through: Any, status: int, error: Any) -> None:
+    through = open_through()
+    through.script.refuse("write", status)
+    through.script.refuse("publish", status)
+    blob = through.bucket.blob(f"refused/{status}")
+    with pytest.raises(error):
+        blob.upload_from_string(b"x", **ONCE)
+    with pytest.raises(error):
+        through.publisher.publish(TOPIC, b"data", retry=None, timeout=20).result(20)
+    assert not blob.exists()
+    through.script.let_pass()
+    blob.upload_from_string(b"x", **ONCE)
+    through.publisher.publish(TOPIC, b"data", retry=None, timeout=20).result(20)
+    assert blob.exists()
 
 
 def test_a_lost_answer_may_hide_a_done_work(open_through: Any, cloud: Any) -> None:

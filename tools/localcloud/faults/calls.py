@@ -68,6 +68,7 @@ class Script:
         self._steps: list[_Step] = []
         self._calls: list[Call] = []
         self._counts: Counter[str] = Counter()
+        self._refused: dict[str, int] = {}
         self.lost: Counter[str] = Counter()
         """Calls answered 503 by the proxy, by kind."""
 
@@ -79,6 +80,21 @@ class Script:
         """
         with self._lock:
             self._steps.append(_Step(kind, subject, moment, nth, action))
+
+    def refuse(self, kind: str, status: int) -> None:
+        """From now on answer every call of that kind with this status of HTTP (401, 403 or 503), and do nothing."""
+        with self._lock:
+            self._refused[kind] = status
+
+    def let_pass(self) -> None:
+        """Refuse nothing any more."""
+        with self._lock:
+            self._refused.clear()
+
+    def refuses(self, call: Call) -> int | None:
+        """The status with which a call is refused, if it is."""
+        with self._lock:
+            return self._refused.get(call.kind)
 
     def calls(self) -> list[Call]:
         """Every call so far, also those that were lost."""

@@ -20,16 +20,11 @@ _POLL_S = 0.05
 _OWN_HEADERS = frozenset({"connection", "content-length", "host", "keep-alive", "transfer-encoding"})
 
 # https://cloud.google.com/storage/docs/json_api/v1/status-codes, as the JSON API words it.
-_MESSAGE = "We encountered an internal error. Please try again."
-_UNAVAILABLE = json.dumps(
-    {
-        "error": {
-            "code": 503,
-            "message": _MESSAGE,
-            "errors": [{"message": _MESSAGE, "domain": "global", "reason": "backendError"}],
-        }
-    }
-).encode()
+_REASONS = {
+    401: ("authError", "Invalid Credentials"),
+    403: ("forbidden", "The account does not have access to it."),
+    503: ("backendError", "We encountered an internal error. Please try again."),
+}
 
 
 @dataclass(frozen=True)
@@ -51,7 +46,14 @@ class Answer:
     body: bytes
 
 
-_LOST = Answer(503, (("Content-Type", "application/json; charset=UTF-8"),), _UNAVAILABLE)
+def _refusal(status: int) -> Answer:
+    reason, message = _REASONS[status]
+    errors = [{"message": message, "domain": "global", "reason": reason}]
+    body = json.dumps({"error": {"code": status, "message": message, "errors": errors}}).encode()
+    return Answer(status, (("Content-Type", "application/json; charset=UTF-8"),), body)
+
+
+_LOST = _refusal(503)
 
 
 class HttpProxy:
@@ -87,6 +89,9 @@ class HttpProxy:
         """What the caller gets; Cut when that is nothing."""
         call = self._classify(request)
         self._script.arrives(call)
+        refused = self._script.refuses(call)
+        if refused is not None:
+            return _refusal(refused)
         lost = self._script.loses(call)
         if lost == ARRIVES:
             return _LOST

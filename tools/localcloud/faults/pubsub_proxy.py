@@ -16,6 +16,11 @@ _NO_LIMIT = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_le
 _PUBLISH = "/google.pubsub.v1.Publisher/Publish"
 # Pub/Sub's own words, https://github.com/googleapis/google-cloud-dotnet/issues/15057.
 _UNAVAILABLE = "The service was unable to fulfill your request. Please try again. [code=8a75]"
+_REFUSALS = {
+    401: (grpc.StatusCode.UNAUTHENTICATED, "Request had invalid authentication credentials."),
+    403: (grpc.StatusCode.PERMISSION_DENIED, "User not authorized to perform this action."),
+    503: (grpc.StatusCode.UNAVAILABLE, _UNAVAILABLE),
+}
 
 
 class PubSubProxy(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
@@ -50,9 +55,12 @@ class PubSubProxy(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no 
     def _handle(self, call: Call, request: bytes, onwards: Any, context: Any) -> bytes:
         try:
             self._script.arrives(call)
+            refused = self._script.refuses(call)
+            if refused is not None:
+                context.abort(*_REFUSALS[refused])
             lost = self._script.loses(call)
             if lost == ARRIVES:
-                context.abort(grpc.StatusCode.UNAVAILABLE, _UNAVAILABLE)
+                context.abort(*_REFUSALS[503])
             answer: bytes = onwards(request, timeout=context.time_remaining())
             self._script.answered(call)
         except Cut:
@@ -60,7 +68,7 @@ class PubSubProxy(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no 
         except grpc.RpcError as error:
             context.abort(error.code(), error.details())
         if lost == ANSWERED:
-            context.abort(grpc.StatusCode.UNAVAILABLE, _UNAVAILABLE)
+            context.abort(*_REFUSALS[503])
         return answer
 
 

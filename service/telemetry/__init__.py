@@ -1,0 +1,1 @@
+"""Who listens to the work: Prometheus metrics and OpenTelemetry traces. Nothing below knows of either."""
