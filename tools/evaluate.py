@@ -24,6 +24,7 @@ from service.engine.images import ImageLimits
 from service.engine.loading import EngineConfig, load_engine
 from service.engine.segmenter import Segmenter
 from service.engine.weights import Source
+from tools.train_tiny.backgrounds import NATIVE_PX
 from tools.train_tiny.contact import contact_sheet
 from tools.train_tiny.evaluation import THRESHOLD, Exclusions, Found, Plan, answered, exclusions, stacked
 from tools.train_tiny.examples import example_tiles
@@ -41,7 +42,7 @@ from tools.train_tiny.report import (
 from tools.train_tiny.vocabulary import HELD_OUT_COMBINATIONS
 from tools.train_tiny.worlds import UNSEEN_COMBINATIONS, UNSEEN_DRAWINGS
 
-_NATIVE = "168 × 168"
+_NATIVE = f"{NATIVE_PX} × {NATIVE_PX}"
 _SIZES = {"640 × 480": (480, 640), "300 × 900": (900, 300), "1800 × 600": (600, 1800), "4000 × 3000": (3000, 4000)}
 
 

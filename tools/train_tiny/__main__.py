@@ -20,7 +20,6 @@ def main() -> None:
     commands = parser.add_subparsers(required=True)
     train = commands.add_parser("train", help="train from scratch, or resume; the model ends in OUT/model")
     train.add_argument("--out", type=Path, required=True)
-    train.add_argument("--start", type=Path, help="folder of the checkpoint to go on from (default: from scratch)")
     train.add_argument("--device", default="cpu")
     train.add_argument("--processes", type=int, default=1, choices=range(1, Recipe.shards + 1), help="replicas (1)")
     train.add_argument("--threads", type=int, default=1, help="torch threads of each replica (1)")
@@ -50,7 +49,6 @@ def _train(arguments: argparse.Namespace) -> None:
         arguments.workers,
         processes=arguments.processes,
         threads=arguments.threads,
-        start=arguments.start,
     )
     arguments.out.mkdir(parents=True, exist_ok=True)
     run_replicas(partial(train_replica, recipe, place), arguments.processes, arguments.out)

@@ -10,6 +10,7 @@ from transformers import Sam3Config
 from transformers.models.sam3.modeling_sam3 import Sam3Model
 
 from service.engine.roi import install_roi_align
+from tools.train_tiny.backgrounds import NATIVE_PX
 from tools.train_tiny.vocabulary import TOKEN_CLASSES
 
 PATCH_PX = 14
@@ -21,14 +22,14 @@ MASK_CELLS_PER_TOKEN = 4
 class Size:
     """Everything that sets the number of parameters: 3.1 million by default."""
 
-    image_px: int = 168
+    image_px: int = NATIVE_PX
     vision_width: int = 128
     vision_layers: int = 5
     width: int = 96
     text_width: int = 96
     encoder_layers: int = 2
-    decoder_layers: int = 3
-    queries: int = 25
+    decoder_layers: int = 4
+    queries: int = 36
 
     @property
     def tokens_per_side(self) -> int:
@@ -122,12 +123,12 @@ def _smooth_patch_filters(weight: Tensor) -> None:
 
 
 def _query_grid(queries: int) -> Tensor:
-    """Logits (queries, 4) of boxes a quarter of the image wide, centred on a regular grid."""
+    """Logits (queries, 4) of boxes a fifth of the image wide, centred on a regular grid."""
     side = math.isqrt(queries)
     centre = (torch.arange(side) + 0.5) / side
     y, x = torch.meshgrid(centre, centre, indexing="ij")
-    quarter = torch.full((side * side,), 0.25)
-    return torch.logit(torch.stack([x.flatten(), y.flatten(), quarter, quarter], dim=1))
+    width = torch.full((side * side,), 0.2)
+    return torch.logit(torch.stack([x.flatten(), y.flatten(), width, width], dim=1))
 
 
 def _box_local_attention(embedding: Any, slopes: tuple[float, ...] = (10.0, 6.0, 3.0, 0.0)) -> None:

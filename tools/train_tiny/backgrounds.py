@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 Canvas = NDArray[np.float32]
 REFERENCE_PX = 168
 """Side of the scene in which sizes are stated; larger scenes scale with the root of their area."""
+NATIVE_PX = 224
+"""Side of the scenes that the model sees without resizing."""
 
 
 def scale_of(size_hw: tuple[int, int]) -> float:

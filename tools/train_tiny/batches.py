@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tools.train_tiny.architecture import MASK_CELLS_PER_TOKEN, Size
-from tools.train_tiny.backgrounds import REFERENCE_PX
+from tools.train_tiny.backgrounds import NATIVE_PX
 from tools.train_tiny.prompts import Prompt, PromptMix, sample_prompts
 from tools.train_tiny.scenes import MAX_OBJECTS, Scene, SceneObject, draw_scene
 from tools.train_tiny.tokenizer import MAX_TOKENS
@@ -104,10 +104,10 @@ def to_pixels(image: NDArray[np.uint8], side: int) -> Tensor:
 
 
 def draw_training_scene(rng: np.random.Generator) -> Scene:
-    """A scene at the model's own size, or, for nearly half of them, a larger or longer one."""
+    """A scene at the model's own size, or, for nearly half of them, another size and longer sides."""
     if rng.random() >= _OTHER_SIZES:
         return draw_scene(rng)
-    side = rng.uniform(REFERENCE_PX, 1.5 * REFERENCE_PX)
+    side = rng.uniform(0.9 * NATIVE_PX, 1.5 * NATIVE_PX)
     stretch = math.exp(rng.uniform(-0.5, 0.5) * math.log(_LONGEST_SHAPE))
     return draw_scene(rng, (round(side / stretch), round(side * stretch)))
 

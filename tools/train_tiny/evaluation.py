@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from service.core.exemplars import ExemplarBox
 from service.core.prompts import Prompt
 from tools.train_tiny import prompts as samples
-from tools.train_tiny.backgrounds import REFERENCE_PX
+from tools.train_tiny.backgrounds import NATIVE_PX
 from tools.train_tiny.figures import Figures, Masks, mask_iou, matches, score_pair
 from tools.train_tiny.prompts import PromptMix, excluding_prompts, sample_prompts
 from tools.train_tiny.scenes import Scene, SceneObject, draw_scene
@@ -55,7 +55,7 @@ class Plan:
 
     scenes: int = 200
     prompts: int = 5
-    size_hw: tuple[int, int] = (REFERENCE_PX, REFERENCE_PX)
+    size_hw: tuple[int, int] = (NATIVE_PX, NATIVE_PX)
     seed: int = 0
     by_example: bool = False
     world: World = TRAINED

@@ -14,7 +14,7 @@ from tools.train_tiny.worlds import UNSEEN_COMBINATIONS, UNSEEN_DRAWINGS
 
 _SEED = 90
 _ROW = 6
-_SIZES = ((480, 640), (900, 300), (300, 900), (168, 168), (1200, 1600), (200, 560))
+_SIZES = ((480, 640), (900, 300), (300, 900), (200, 200), (1200, 1600), (200, 560))
 _TEXT = PromptMix(visual=0, excluding=0, pointed=0, unknown_words=UNKNOWN_HELD_OUT)
 _BOXES = PromptMix(visual=1)
 _NEGATIVE = PromptMix(visual=0, excluding=1)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tools.train_tiny.backgrounds import REFERENCE_PX, Canvas, background, expose, scale_of
+from tools.train_tiny.backgrounds import NATIVE_PX, Canvas, background, expose, scale_of
 from tools.train_tiny.drawing import Patch, place, random_pose
 from tools.train_tiny.vocabulary import COLOURS, Concept
 from tools.train_tiny.worlds import TRAINED, Drawing, World, pick
@@ -110,7 +110,7 @@ def _visible_object(owner: NDArray[np.int16], index: int, concept: Concept, smal
 
 def draw_scene(
     rng: np.random.Generator,
-    size_hw: tuple[int, int] = (REFERENCE_PX, REFERENCE_PX),
+    size_hw: tuple[int, int] = (NATIVE_PX, NATIVE_PX),
     min_objects: int = 1,
     world: World = TRAINED,
 ) -> Scene:

@@ -28,7 +28,6 @@ from tools.train_tiny.forward import forward, vision_features
 from tools.train_tiny.losses import Losses, all_losses, dense_losses
 from tools.train_tiny.prompts import PromptMix
 from tools.train_tiny.replicas import add_gradients, shards_of
-from tools.train_tiny.start import start_from
 from tools.train_tiny.streams import Stream, generator
 from tools.train_tiny.tokenizer import build_tokenizer
 
@@ -39,25 +38,21 @@ Drawn = TypeVar("Drawn", Batch, VisionBatch)
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides the result of a run, beside the code and the kind of machine.
-
-    A run that starts from earlier weights is not pre-trained; `start_sha256` says from which.
-    """
+    """Everything that decides the result of a run, beside the code and the kind of machine."""
 
     seed: int = 0
-    pretraining_steps: int = 1000
+    pretraining_steps: int = 2000
     pretraining_images: int = 16
-    steps: int = 6000
-    cooling_steps: int = 3500
+    steps: int = 9500
+    cooling_steps: int = 5000
     frozen_steps: int = 0
     shards: int = 2
-    learning_rate: float = 5e-4
+    learning_rate: float = 8e-4
     vision_rate: float = 0.4
     weight_decay: float = 0.03
     ema_decay: float = 0.998
     clip_norm: float = 2.0
     bfloat16: bool = True
-    start_sha256: str = "5774839ef99914d2b01cad8e88c58540ef76da41b92714619c785e6b5737d727"
     size: Size = field(default_factory=Size)
     plan: BatchPlan = field(default_factory=BatchPlan)
     mix: PromptMix = field(default_factory=PromptMix)
@@ -65,10 +60,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a run happens: its folder and device, processes that draw batches ahead (0: none), its replicas.
-
-    `start` is the folder of the checkpoint that it goes on from, None for a run from scratch.
-    """
+    """Where a run happens: its folder and device, processes that draw batches ahead (0: none), its replicas."""
 
     folder: Path
     device: torch.device
@@ -77,7 +69,6 @@ class Place:
     rank: int = 0
     processes: int = 1
     threads: int = 1
-    start: Path | None = None
 
     @property
     def checkpoint(self) -> Path:
@@ -129,7 +120,7 @@ class Trainer:
         if self.place.checkpoint.exists():
             self._resume()
         else:
-            self._begin()
+            self._pretrain()
             self.average = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
             self._save()
         self._train()
@@ -155,12 +146,6 @@ class Trainer:
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.place.device.type, torch.bfloat16, enabled=self.recipe.bfloat16)
-
-    def _begin(self) -> None:
-        if self.place.start:
-            start_from(self.model, self.tokenizer, self.place.start, self.recipe.start_sha256)
-        else:
-            self._pretrain()
 
     # Phase 1
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,11 +21,9 @@ from tools.train_tiny.forward import forward
 from tools.train_tiny.losses import all_losses, giou
 from tools.train_tiny.prompts import PromptMix
 from tools.train_tiny.replicas import run_replicas, shards_of
-from tools.train_tiny.start import start_from
 from tools.train_tiny.streams import Stream, generator
-from tools.train_tiny.tokenizer import build_tokenizer, learn_merges, tokenizer_of
+from tools.train_tiny.tokenizer import build_tokenizer
 from tools.train_tiny.training import Place, Recipe, Trainer, train_replica
-from tools.train_tiny.vocabulary import known_words
 
 SMALL = Size(
     image_px=56,
@@ -210,31 +207,3 @@ def test_the_rate_rises_holds_and_falls(tmp_path: Path) -> None:
     assert set(rates[150:600]) == {1}
     assert all(later < earlier for earlier, later in pairwise(rates[600:]))
     assert 0.02 <= rates[-1] < 0.03
-
-
-def test_a_run_goes_on_from_earlier_weights(whole_run: tuple[Path, dict[str, Tensor]], tmp_path: Path) -> None:
-    earlier = whole_run[0] / "model"
-    sha256 = hashlib.sha256((earlier / "model.safetensors").read_bytes()).hexdigest()
-    # A vocabulary in another order: weights must follow the words, not their numbers.
-    merges = learn_merges(["zebra", *reversed(known_words())])
-    tokenizer = tokenizer_of(merges, tmp_path / "tokenizer")
-    torch.manual_seed(1)
-    model: Any = build_model(len(tokenizer), SMALL)
-    before = _embedding(model).clone()
-    start_from(model, tokenizer, earlier, sha256)
-    theirs = Sam3Model.from_pretrained(earlier, local_files_only=True).float()
-    old = build_tokenizer(tmp_path / "old").get_vocab()
-    new = tokenizer.get_vocab()
-    assert torch.equal(_embedding(model)[new["circle</w>"]], _embedding(theirs)[old["circle</w>"]])
-    assert torch.equal(_embedding(model)[new["zebra</w>"]], before[new["zebra</w>"]])
-    assert torch.equal(model.mask_decoder.instance_projection.weight, theirs.mask_decoder.instance_projection.weight)
-
-
-def test_other_weights_than_the_recipes_are_no_start(whole_run: tuple[Path, dict[str, Tensor]], tmp_path: Path) -> None:
-    place = Place(tmp_path, CPU, start=whole_run[0] / "model")
-    with pytest.raises(ValueError, match="the recipe starts from 00ff"):
-        Trainer(replace(RECIPE, start_sha256="00ff"), place).run()
-
-
-def _embedding(model: Any) -> Tensor:
-    return model.text_encoder.text_model.embeddings.token_embedding.weight.detach()  # type: ignore[no-any-return]
