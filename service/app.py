@@ -55,7 +55,7 @@ _WRITE_S = 3
 class Parts:
     """What every way to serve shares: the model's thread, not started yet, the segmenter on it, and the event worker.
 
-    `worker` is None without input buckets. `telemetry` hears of what all of them do.
+    `worker` is None without input buckets. `telemetry` hears of what all of them do, `budget` counts down their time.
     """
 
     model: ModelThread
@@ -63,6 +63,7 @@ class Parts:
     worker: Worker | None
     telemetry: Telemetry
     images: BucketImages
+    budget: Budget
 
 
 def create_app(
@@ -71,12 +72,14 @@ def create_app(
     worker: Worker | None,
     *,
     images: BucketImages | None = None,
+    budget: Budget | None = None,
     telemetry: Telemetry | None = None,
     check_push: events.Check = events.nobody_checks,
 ) -> Flask:
     """Put both doors, the probes and their description around a segmenter.
 
-    Without a worker the event door is closed; without images no request can name one by URI.
+    Without a worker the event door is closed; without images no request can name one by URI. `budget` is that of their
+    store, when it has one.
     """
     telemetry = telemetry or listen(None, ExitStack())
     app = Flask("service", static_folder=None)
@@ -86,7 +89,7 @@ def create_app(
     app.config["MAX_FORM_PARTS"] = forms.MOST_PARTS
     observed.register(app, telemetry)
     problems.register(app, settings.max_body_bytes)
-    app.register_blueprint(segment.blueprint(settings, segmenter, images or BucketImages(None)))
+    app.register_blueprint(segment.blueprint(settings, segmenter, images or BucketImages(None), budget or Budget()))
     app.register_blueprint(events.blueprint(worker, check_push))
     app.register_blueprint(health.blueprint(segmenter))
     app.register_blueprint(metrics.blueprint(telemetry.registry))
@@ -111,6 +114,7 @@ def from_environment(load: Load | None = None) -> Flask:
         parts.segmenter,
         parts.worker,
         images=parts.images,
+        budget=parts.budget,
         telemetry=parts.telemetry,
         check_push=_check_push(settings, closing),
     )
@@ -128,12 +132,12 @@ def assemble(settings: Settings, closing: ExitStack, load: Load | None = None) -
     telemetry.registry.register(ModelMetrics(model, device_memory_bytes))
     closing.callback(model.close)
     segmenter = Segmenter(model, ImageLimits(settings.max_pixels), telemetry.observer)
-    budget = Budget(settings.event_timeout_s)
+    budget = Budget()
     store = _store(settings, budget, closing)
     worker = _worker(settings, segmenter, store, budget, telemetry.observer, closing)
     model.ended.add_done_callback(_end_if_failed)
     images = BucketImages(store, settings.limits.read_buckets, settings.max_object_bytes)
-    return Parts(model, segmenter, worker, telemetry, images)
+    return Parts(model, segmenter, worker, telemetry, images, budget)
 
 
 def _check_push(settings: Settings, closing: ExitStack) -> events.Check:

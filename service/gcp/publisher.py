@@ -59,7 +59,7 @@ class Publisher:
     def _wait_s(self) -> float:
         left_s = self._left_s()
         if left_s <= 0:
-            raise DeadlineExceeded("the event has used up its time")
+            raise DeadlineExceeded("no time is left")
         return min(_DEADLINE_S, left_s)
 
     def close(self) -> None:

@@ -156,7 +156,7 @@ class ObjectStore:
         """Timeouts of one call: the last attempt begins in the first half of what is left and ends in the second."""
         left_s = self._left_s()
         if left_s <= 0:
-            raise DeadlineExceeded("the event has used up its time")
+            raise DeadlineExceeded("no time is left")
         timeout_s = min(_CONNECT_S, left_s / 8), min(_READ_S, left_s / 4)
         return {"timeout": timeout_s, "retry": DEFAULT_RETRY.with_timeout(min(_RETRY_S, left_s / 2))}
 

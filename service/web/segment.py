@@ -15,16 +15,15 @@ from service.web.caller import has_gone
 from service.web.forms import read_fields
 
 
-def blueprint(settings: Settings, segmenter: Segmenter, images: BucketImages) -> Blueprint:
-    """The direct door."""
+def blueprint(settings: Settings, segmenter: Segmenter, images: BucketImages, budget: Budget) -> Blueprint:
+    """The direct door; `budget` is that of the store behind `images`."""
     door = Blueprint("segment", __name__)
     limits = settings.limits
-    budget = Budget(settings.request_timeout_s)
     answers = Answers(settings)
 
     @door.post("/segment")
     def segment() -> Response:
-        with budget.event():
+        with budget.within(settings.request_timeout_s):
             fields = read_fields(request, limits)
             data = _image(fields, segmenter, images)
             terms = Terms(timeout_s=budget.left_s(), gone=has_gone(request.environ))

@@ -65,7 +65,8 @@ class Worker:
         self._store = store
         self._segmenter = segmenter
         self._prompts = PromptFinder(settings, self._rules, store)
-        self._budget = budget or Budget(settings.event_timeout_s)
+        self._budget = budget or Budget()
+        self._timeout_s = settings.event_timeout_s
         self._jobs = JobRunner(settings, self._prompts, store, publisher, segmenter, clock, self._budget, observer)
         self._folders = FolderFanOut(self._rules, settings.jobs_topic, store, publisher, folder_page_size)
         self._direct = DirectJobs(self._rules, self._prompts, store, self._jobs)
@@ -76,7 +77,7 @@ class Worker:
         context.label(
             message_id=message.message_id, delivery_attempt=attempt, subscription=message.subscription.split("/")[-1]
         )
-        with self._budget.event():
+        with self._budget.within(self._timeout_s):
             try:
                 event = read_message(message, self._limits)
             except BadEnvelope as error:
@@ -88,13 +89,13 @@ class Worker:
 
         Without such a topic the error is raised again.
         """
-        with self._budget.event():
+        with self._budget.within(self._timeout_s):
             [outcome] = self._told(lambda: [self._dead_letters.keep(message, error)])
             return outcome
 
     def handle(self, event: Event) -> list[Outcome]:
         """Do what the event asks for, within EVENT_TIMEOUT_S from now; one Outcome an image."""
-        with self._budget.event():
+        with self._budget.within(self._timeout_s):
             return self._told(lambda: self._handle(event))
 
     def _told(self, work: Callable[[], list[Outcome]]) -> list[Outcome]:

@@ -241,7 +241,7 @@ def _served(scene: Scene, loads: bool, changes: dict[str, str]) -> Served:
     closing.callback(model.close)
     if loads:
         model.start().result(TIMEOUT_S)
-    budget = Budget(settings.event_timeout_s)
+    budget = Budget()
     gcs = clients.storage_client(scene.proxies.storage.url, scene.bench.cloud.settings.project)
     store = closing.enter_context(contextlib.closing(ObjectStore(gcs, budget.left_s)))
     pubsub = clients.publisher_client(scene.proxies.pubsub.host)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from service.app import create_app
 from service.core.budget import Budget
 from service.engine.batcher import BatchPolicy, ModelThread
 from service.engine.images import ImageLimits
@@ -20,6 +21,7 @@ from service.engine.segmenter import Segmenter
 from service.errors import CloudUnavailable, DeadlineExceeded, TooLong
 from service.gcp.storage import ObjectStore
 from service.settings import Settings
+from service.web.bucket_images import BucketImages
 from service.worker import Worker
 from tools.localcloud import clients
 
@@ -60,7 +62,7 @@ def slow_worker(bench: Any) -> Iterator[Callable[[Any, int], Worker]]:
             model = ModelThread(lambda report: engine, BatchPolicy(prompt_batch=1))
             stack.callback(model.close)
             model.start().result(10)
-            budget = Budget(event_timeout_s)
+            budget = Budget()
             settings = Settings.from_environment(bench.cloud.environment() | {"EVENT_TIMEOUT_S": str(event_timeout_s)})
             store = ObjectStore(bench.clients.storage, budget.left_s)
             segmenter = Segmenter(model, ImageLimits())
@@ -129,7 +131,7 @@ def hanging_url(serve: Callable[[type[BaseHTTPRequestHandler]], str]) -> Iterato
 @pytest.mark.timeout(100)  # a call is given up by itself after more than two minutes
 @pytest.mark.parametrize("call", ["stat", "read", "list", "delete", "write"])
 def test_a_storage_that_does_not_answer_does_not_outlive_the_event(hanging_url: str, call: str) -> None:
-    budget = Budget(2)
+    budget = Budget()
     store = ObjectStore(clients.storage_client(hanging_url, "p"), budget.left_s)
     calls: dict[str, Callable[[], object]] = {
         "stat": lambda: store.stat("bucket", "a"),
@@ -138,17 +140,34 @@ def test_a_storage_that_does_not_answer_does_not_outlive_the_event(hanging_url: 
         "delete": lambda: store.delete("bucket", "a", 1),
         "write": lambda: store.write("bucket", "a", b"x", "text/plain", if_generation=0, metadata={}),
     }
-    with contextlib.closing(store), budget.event():
+    with contextlib.closing(store), budget.within(2):
         with pytest.raises(CloudUnavailable):
             calls[call]()
         assert budget.left_s() > 0
 
 
+@pytest.mark.timeout(100)
+def test_a_storage_that_does_not_answer_does_not_outlive_the_request(hanging_url: str, scripted_engine: Any) -> None:
+    settings = Settings.from_environment({"READ_BUCKETS": "photos", "REQUEST_TIMEOUT_S": "2"})
+    budget = Budget()
+    with contextlib.ExitStack() as stack:
+        store = stack.enter_context(
+            contextlib.closing(ObjectStore(clients.storage_client(hanging_url, "p"), budget.left_s))
+        )
+        model = ModelThread(lambda report: scripted_engine(taking(0)))
+        stack.callback(model.close)
+        model.start().result(10)
+        images = BucketImages(store, settings.limits.read_buckets, settings.max_object_bytes)
+        app = create_app(settings, Segmenter(model, ImageLimits()), None, images=images, budget=budget)
+        answer = app.test_client().post("/segment", json={"image_uri": "gs://photos/a.png", "prompts": ["a"]})
+    assert (answer.status_code, answer.get_json()["code"]) == (503, "cloud_unavailable")
+
+
 def test_no_call_begins_when_the_time_is_over(bench: Any) -> None:
-    budget = Budget(0)
+    budget = Budget()
     store = ObjectStore(bench.clients.storage, budget.left_s)
-    with budget.event():
+    with budget.within(0):
         for call in (lambda: store.list("sam3-input", "a"), lambda: store.stat("sam3-input", "a")):
-            with pytest.raises(DeadlineExceeded, match="used up its time"):
+            with pytest.raises(DeadlineExceeded, match="no time is left"):
                 call()
     assert store.stat("sam3-input", "nothing") is None
