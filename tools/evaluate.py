@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.core.masks import paste
-from service.core.prompts import Options, Prompt, PromptSet
+from service.core.options import Options
+from service.core.prompts import Prompt, PromptSet
 from service.core.results import PromptResult
 from service.engine.batcher import ModelThread
 from service.engine.images import ImageLimits
@@ -37,15 +38,20 @@ from tools.train_tiny.report import (
     confusion_table,
     exclusion_table,
     figures_table,
+    mistake_table,
     tally,
 )
 from tools.train_tiny.vocabulary import HELD_OUT_COMBINATIONS
-from tools.train_tiny.worlds import UNSEEN_COMBINATIONS, UNSEEN_DRAWINGS
+from tools.train_tiny.worlds import (
+    SEEN_COMBINATIONS,
+    SEEN_DRAWINGS,
+    TRAINED_SHAPES,
+    UNSEEN_COMBINATIONS,
+    UNSEEN_DRAWINGS,
+)
 
 _NATIVE = f"{NATIVE_PX} × {NATIVE_PX}"
 _SIZES = {"640 × 480": (480, 640), "300 × 900": (900, 300), "1800 × 600": (600, 1800), "4000 × 3000": (3000, 4000)}
-
-
 _MARKS = "<!-- sam3 evaluate -->", "<!-- end of sam3 evaluate -->"
 
 
@@ -60,13 +66,12 @@ class Report:
     def markdown(self) -> str:
         """The tables, one below the other."""
         parts = {
-            "By kind of prompt": figures_table(
-                "prompts", self.text.kinds | {"all but unknown": self.text.absent_known}
-            ),
+            "By kind of prompt": figures_table("prompts", self.text.kinds | {"all but unknown": self.text.known}),
             "Beyond training, and other sizes": figures_table("what", self.groups),
             "Negative boxes": exclusion_table(self.excluding),
             "By concept": concept_table(self.text.concepts),
-            "Confusion of names": confusion_table(self.text.confusions),
+            "Wrong finds": mistake_table(self.text.mistakes),
+            "Confusion of names": confusion_table(self.text.mistakes),
             "Calibration": calibration_table(self.text.calibration),
         }
         return "\n\n".join(f"**{title}**\n\n{table}" for title, table in parts.items())
@@ -86,7 +91,7 @@ def register(subparsers: Any) -> None:
     """Add `sam3 evaluate`."""
     parser = subparsers.add_parser("evaluate", help="score a model on held-out drawn scenes")
     parser.add_argument("--model", default="embedded", help="embedded (default) or a checkpoint folder")
-    parser.add_argument("--scenes", type=int, default=400, help="native scenes of 5 prompts each (400)")
+    parser.add_argument("--scenes", type=int, default=500, help="native scenes of up to 5 prompts each (500)")
     parser.add_argument("--json", type=Path, help="also write the counts there")
     parser.add_argument("--update", type=Path, help="put the tables into this document, between its two marks")
     parser.add_argument("--contact-sheet", type=Path, help="also draw what was found in some of the scenes there")
@@ -117,19 +122,22 @@ def updated(document: str, tables: str) -> str:
 
 
 def measure(segmenter: Segmenter, scenes: int) -> Report:
-    """Everything of the report; `scenes` of native size for the phrases, half as many for each other part."""
+    """Everything of the report; `scenes` for the phrases, half as many for each other part, a fifth for each size."""
     plain = partial(segment, segmenter)
     text = tally(answered(partial(segment, segmenter, lowest=LOWEST_SCORE), Plan(scenes)))
     native = Plan(max(1, scenes // 2))
     combinations = replace(native, seed=1, world=UNSEEN_COMBINATIONS, asked=HELD_OUT_COMBINATIONS)
+    drawings = replace(native, seed=2, world=UNSEEN_DRAWINGS)
     plans = {
         "unseen colour + shape": combinations,
-        "unseen drawings": replace(native, seed=2, world=UNSEEN_DRAWINGS),
+        "the same shapes, seen colours": replace(combinations, world=TRAINED_SHAPES, asked=SEEN_COMBINATIONS),
+        "unseen drawings": drawings,
+        "the same emoji, seen drawings": replace(drawings, world=SEEN_DRAWINGS),
         "exemplar boxes": replace(native, seed=3, by_example=True),
         "exemplar boxes, unseen colour + shape": replace(combinations, seed=4, by_example=True),
-        "exemplar boxes, unseen drawings": replace(native, seed=5, world=UNSEEN_DRAWINGS, by_example=True),
+        "exemplar boxes, unseen drawings": replace(drawings, seed=5, by_example=True),
     }
-    plans |= {size: Plan(max(1, scenes // 10), size_hw=size_hw, seed=6) for size, size_hw in _SIZES.items()}
+    plans |= {size: Plan(max(1, scenes // 5), size_hw=size_hw, seed=6) for size, size_hw in _SIZES.items()}
     groups = {_NATIVE: text.whole} | {name: tally(answered(plain, plan)).whole for name, plan in plans.items()}
     excluding = {
         "trained drawings": exclusions(plain, replace(native, seed=7)),

@@ -20,7 +20,7 @@ MASK_CELLS_PER_TOKEN = 4
 
 @dataclass(frozen=True)
 class Size:
-    """Everything that sets the number of parameters: 3.1 million by default."""
+    """Everything that sets the number of parameters: 3.3 million by default."""
 
     image_px: int = NATIVE_PX
     vision_width: int = 128

@@ -212,7 +212,7 @@ def _pooled(masks: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _mask_rows(rng: np.random.Generator, counts: NDArray[np.int64], plan: BatchPlan) -> NDArray[np.int64]:
-    """Some prompts with targets, of the first images; and those without, whose relevance map must stay empty."""
+    """Prompts of the first images: those with targets, and if there is room those without, whose maps stay empty."""
     within = np.arange(len(counts)) < plan.mask_images * plan.prompts
     present = np.flatnonzero((counts > 0) & within)
     rng.shuffle(present)

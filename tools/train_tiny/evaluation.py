@@ -16,7 +16,7 @@ from service.core.exemplars import ExemplarBox
 from service.core.prompts import Prompt
 from tools.train_tiny import prompts as samples
 from tools.train_tiny.backgrounds import NATIVE_PX
-from tools.train_tiny.figures import Figures, Masks, mask_iou, matches, score_pair
+from tools.train_tiny.figures import MATCH_IOU, Figures, Masks, mask_iou, matches, score_pair
 from tools.train_tiny.prompts import PromptMix, excluding_prompts, sample_prompts
 from tools.train_tiny.scenes import Scene, SceneObject, draw_scene
 from tools.train_tiny.streams import Stream, generator
@@ -25,7 +25,10 @@ from tools.train_tiny.worlds import TRAINED, World, pick
 
 THRESHOLD = 0.5
 """The service's default: the score from which on a find counts."""
-_BY_TEXT = PromptMix(visual=0, excluding=0, pointed=0, unknown_words=UNKNOWN_HELD_OUT)
+AGAIN = "an object that was found already"
+NO_OBJECT = "no object, or half of one or less"
+BY_TEXT = PromptMix(visual=0, excluding=0, pointed=0, letters=0, unknown_words=UNKNOWN_HELD_OUT)
+"""Phrases alone, and no unknown word that training asks for."""
 _BY_EXAMPLE = PromptMix(visual=1, negatives=0)
 _TRIES = 40
 
@@ -82,18 +85,20 @@ class Pair:
         return score_pair(self.found.above(THRESHOLD), self.truth)
 
     def mistaken(self) -> list[str]:
-        """The names of the objects that finds show which should not have been found; "nothing" for a stray mask."""
+        """What each wrong find shows: the name of another object, `AGAIN` or `NO_OBJECT`."""
         found = self.found.above(THRESHOLD)
         right = {row for row, _, _ in matches(found, self.truth)}
         wrong = found[[row for row in range(len(found)) if row not in right]]
         drawn = stacked([item.mask for item in self.objects], self.size_hw)
         if not len(wrong) or not len(drawn):
-            return ["nothing"] * len(wrong)
+            return [NO_OBJECT] * len(wrong)
         table = mask_iou(wrong, drawn)
-        return [
-            self.objects[best].concept.name if row[best] > THRESHOLD and best not in self.prompt.matches else "nothing"
-            for row, best in zip(table, table.argmax(1).tolist(), strict=True)
-        ]
+        return [self._shown(best, row[best]) for row, best in zip(table, table.argmax(1).tolist(), strict=True)]
+
+    def _shown(self, index: int, iou: float) -> str:
+        if iou <= MATCH_IOU:
+            return NO_OBJECT
+        return AGAIN if index in self.prompt.matches else self.objects[index].concept.name
 
 
 def answered(segment: Segment, plan: Plan) -> Iterator[Pair]:
@@ -108,12 +113,12 @@ def answered(segment: Segment, plan: Plan) -> Iterator[Pair]:
 
 
 def _prompts(rng: np.random.Generator, scene: Scene, plan: Plan) -> list[samples.Prompt]:
-    mix = _BY_EXAMPLE if plan.by_example else _BY_TEXT
+    mix = _BY_EXAMPLE if plan.by_example else BY_TEXT
     if not plan.asked:
-        return sample_prompts(rng, scene.objects, plan.prompts, mix, plan.world)
+        return list(dict.fromkeys(sample_prompts(rng, scene.objects, plan.prompts, mix, plan.world)))
     names = {concept.name for concept in plan.asked}
     drawn = sample_prompts(rng, scene.objects, _TRIES, mix, plan.world)
-    chosen = {prompt.phrase: prompt for prompt in drawn if _named(prompt, scene) in names}
+    chosen = {(prompt.phrase, prompt.exemplars): prompt for prompt in drawn if _named(prompt, scene) in names}
     return list(chosen.values())[: plan.prompts]
 
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tools.train_tiny.contact import Shown
-from tools.train_tiny.evaluation import Pair, Plan, Segment, asked
+from tools.train_tiny.evaluation import BY_TEXT, Pair, Plan, Segment, asked
 from tools.train_tiny.prompts import PromptMix, sample_prompts
 from tools.train_tiny.scenes import draw_scene
 from tools.train_tiny.streams import Stream, generator
-from tools.train_tiny.vocabulary import HELD_OUT_COMBINATIONS, UNKNOWN_HELD_OUT
+from tools.train_tiny.vocabulary import HELD_OUT_COMBINATIONS
 from tools.train_tiny.worlds import UNSEEN_COMBINATIONS, UNSEEN_DRAWINGS
 
 _SEED = 90
 _ROW = 6
 _SIZES = ((480, 640), (900, 300), (300, 900), (200, 200), (1200, 1600), (200, 560))
-_TEXT = PromptMix(visual=0, excluding=0, pointed=0, unknown_words=UNKNOWN_HELD_OUT)
 _BOXES = PromptMix(visual=1)
 _NEGATIVE = PromptMix(visual=0, excluding=1)
 
@@ -24,14 +23,14 @@ def example_tiles(segment: Segment) -> list[Shown]:
     """Phrases on native scenes (two rows), other sizes, unseen combinations, unseen drawings, boxes, negative boxes."""
     native = Plan(seed=_SEED)
     rows = [
-        *((replace(native, seed=_SEED + row), _TEXT) for row in range(2)),
-        (replace(native, seed=_SEED + 3, world=UNSEEN_COMBINATIONS, asked=HELD_OUT_COMBINATIONS), _TEXT),
-        (replace(native, seed=_SEED + 4, world=UNSEEN_DRAWINGS), _TEXT),
+        *((replace(native, seed=_SEED + row), BY_TEXT) for row in range(2)),
+        (replace(native, seed=_SEED + 3, world=UNSEEN_COMBINATIONS, asked=HELD_OUT_COMBINATIONS), BY_TEXT),
+        (replace(native, seed=_SEED + 4, world=UNSEEN_DRAWINGS), BY_TEXT),
         (replace(native, seed=_SEED + 5), _BOXES),
         (replace(native, seed=_SEED + 6), _NEGATIVE),
     ]
     shown = [_shown(segment, plan, mix, index) for plan, mix in rows for index in range(_ROW)]
-    sized = [_shown(segment, Plan(seed=_SEED + 2, size_hw=size), _TEXT, at) for at, size in enumerate(_SIZES)]
+    sized = [_shown(segment, Plan(seed=_SEED + 2, size_hw=size), BY_TEXT, at) for at, size in enumerate(_SIZES)]
     return shown[: 2 * _ROW] + sized + shown[2 * _ROW :]
 
 

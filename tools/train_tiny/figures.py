@@ -6,7 +6,6 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 Masks = NDArray[np.bool_]
 Box = tuple[int, int, int, int]
@@ -65,7 +64,7 @@ class Figures:
 
 
 def score_pair(found: Masks, truth: Masks) -> Figures:
-    """Match found masks (N, H, W) with drawn ones (T, H, W), best total IoU first; a match needs IoU over 0.5."""
+    """Match found masks (N, H, W), best score first, with drawn ones (T, H, W); a match needs IoU over 0.5."""
     figures = Figures(pairs=1, instances=len(truth), found=len(found))
     figures.presence_right = int((len(found) > 0) == (len(truth) > 0))
     if not len(truth):
@@ -78,14 +77,16 @@ def score_pair(found: Masks, truth: Masks) -> Figures:
 
 
 def matches(found: Masks, truth: Masks) -> list[tuple[int, int, float]]:
-    """(index of a find, index of its drawn object, their IoU) for every match."""
-    if not len(found) or not len(truth):
-        return []
+    """(index of a find, index of its drawn object, their IoU) for every match.
+
+    Finds claim their objects in order, best score first. Drawn masks share no pixel, so that none has an IoU over 0.5
+    with two of them.
+    """
     table = mask_iou(found, truth)
-    pairs = zip(*linear_sum_assignment(-table), strict=True)
-    return [
-        (int(row), int(column), float(table[row, column])) for row, column in pairs if table[row, column] > MATCH_IOU
-    ]
+    claimed: dict[int, tuple[int, int, float]] = {}
+    for row, column in np.argwhere(table > MATCH_IOU).tolist():
+        claimed.setdefault(column, (row, column, float(table[row, column])))
+    return list(claimed.values())
 
 
 def mask_iou(a: Masks, b: Masks) -> NDArray[np.float32]:

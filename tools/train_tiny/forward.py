@@ -41,12 +41,11 @@ def vision_features(model: Any, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
     return grid, model.vision_encoder.neck.fpn_layers[2](grid)
 
 
-def forward(model: Any, batch: Batch, mask_images: int, *, train_vision: bool) -> Output:
-    """Run the batch; with `train_vision` false no gradient enters the backbone."""
+def forward(model: Any, batch: Batch, mask_images: int) -> Output:
+    """Run the batch, with masks for the prompts of its first `mask_images` images."""
     count = len(batch.pixel_values)
     prompts = len(batch.input_ids) // count
-    with torch.set_grad_enabled(train_vision and torch.is_grad_enabled()):
-        grid, features = vision_features(model, batch.pixel_values)
+    grid, features = vision_features(model, batch.pixel_values)
     neck = model.vision_encoder.neck
     pyramid = [layer(grid[:mask_images]) for layer in neck.fpn_layers[:2]]
     positions = neck.position_encoding(features.shape, features.device, features.dtype)

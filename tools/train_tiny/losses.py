@@ -69,8 +69,7 @@ def all_losses(output: Output, batch: Batch, heads: AuxiliaryHeads) -> Losses:
     """Every term of one step, already weighted."""
     pairs = match(output, batch)
     losses = _detection(output, batch, pairs) | _masks(output, batch, pairs)
-    if output.features.requires_grad:
-        losses |= dense_losses(output.features, batch.tokens, heads)
+    losses |= dense_losses(output.features, batch.tokens, heads)
     side = output.features.shape[-1]
     relevant = F.adaptive_avg_pool2d(batch.relevance[:, None], side).flatten(1)
     losses["fused"] = 4 * F.binary_cross_entropy_with_logits(heads.relevance(output.fused)[..., 0], relevant)
@@ -121,5 +120,4 @@ def _masks(output: Output, batch: Batch, pairs: Matches) -> Losses:
 
 def _scale(output: Output) -> Losses:
     """Keep the features near unit variance: the transformer adds position codes of order 1 to them."""
-    trained = [level for level in (output.features, output.fused) if level.requires_grad]
-    return {"scale": 0.5 * sum((torch.log(level.std()) ** 2 for level in trained), torch.zeros(()))} if trained else {}
+    return {"scale": 0.5 * (torch.log(output.features.std()) ** 2 + torch.log(output.fused.std()) ** 2)}

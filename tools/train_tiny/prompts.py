@@ -33,6 +33,7 @@ class Prompt:
 class PromptMix:
     """Shares of a prompt sample; `unknown_words` are the words that the model is asked for and never shown.
 
+    `letters`: of the unknown words, those that are random letters.
     `visual`: boxes without a phrase; `negatives`: of these, those with a negative box, too. `excluding`: a phrase and
     the negative box of one of the looks that it names. `pointed`: of the phrases with something to find, those that
     come with a positive box.
@@ -43,6 +44,7 @@ class PromptMix:
     negatives: float = 0.3
     pointed: float = 0.05
     unknown: float = 0.07
+    letters: float = 0.4
     present: float = 0.65
     unknown_words: tuple[str, ...] = UNKNOWN_TRAINING
 
@@ -78,10 +80,10 @@ def excluding_prompts(objects: Sequence[SceneObject]) -> list[Prompt]:
     return staged
 
 
-def _unknown_prompt(rng: np.random.Generator, words: Sequence[str]) -> Prompt:
+def _unknown_prompt(rng: np.random.Generator, mix: PromptMix) -> Prompt:
     """A word without a drawing, or random letters; sometimes with a colour in front."""
-    if rng.random() < 0.6:
-        word = pick(rng, words)
+    if rng.random() < 1 - mix.letters:
+        word = pick(rng, mix.unknown_words)
     else:
         word = "".join(pick(rng, _LETTERS) for _ in range(int(rng.integers(3, 9))))
     colour = f"{pick(rng, COLOUR_NAMES)} " if rng.random() < 0.2 else ""
@@ -157,7 +159,7 @@ def sample_prompt(
         return excluding
     draw = rng.random()
     if draw < mix.unknown:
-        return _unknown_prompt(rng, mix.unknown_words)
+        return _unknown_prompt(rng, mix)
     if not objects or draw >= mix.unknown + mix.present:
         return _phrase_prompt(rng, objects, _perhaps_absent_concept(rng, objects, world))
     prompt = _phrase_prompt(rng, objects, pick(rng, objects).concept)

@@ -42,17 +42,10 @@ def shards_of(rank: int, processes: int, shards: int) -> range:
 
 
 def add_gradients(parameters: Sequence[nn.Parameter]) -> None:
-    """Replace the gradients by their sum over all processes; does nothing where there is one process.
-
-    A parameter that no loss of this process reached counts as zero: another process may have reached it.
-    """
+    """Replace the gradients, which all parameters have, by their sum over all processes."""
     if not torch.distributed.is_initialized():
         return
-    whole = torch.cat([_gradient(parameter).flatten() for parameter in parameters])
+    whole = torch.cat([parameter.grad.flatten() for parameter in parameters if parameter.grad is not None])
     torch.distributed.all_reduce(whole)
     for parameter, part in zip(parameters, whole.split([p.numel() for p in parameters]), strict=True):
         parameter.grad = part.view_as(parameter)
-
-
-def _gradient(parameter: nn.Parameter) -> torch.Tensor:
-    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tools.train_tiny.evaluation import Exclusions, Pair
+from tools.train_tiny.evaluation import AGAIN, NO_OBJECT, Exclusions, Pair
 from tools.train_tiny.figures import Figures, matches
 from tools.train_tiny.vocabulary import EMOJI, PromptKind
 
@@ -24,7 +24,7 @@ class Tally:
 
     kinds: dict[str, Figures] = field(default_factory=lambda: {ALL: Figures()})
     concepts: dict[str, Figures] = field(default_factory=dict)
-    confusions: Counter[tuple[str, str]] = field(default_factory=Counter)
+    mistakes: Counter[tuple[str, str]] = field(default_factory=Counter)
     calibration: list[list[int]] = field(default_factory=lambda: [[0, 0] for _ in _SCORE_BINS[1:]])
 
     @property
@@ -33,7 +33,7 @@ class Tally:
         return self.kinds[ALL]
 
     @property
-    def absent_known(self) -> Figures:
+    def known(self) -> Figures:
         """The figures of all phrases but unknown words."""
         known = Figures()
         for kind, figures in self.kinds.items():
@@ -49,7 +49,7 @@ class Tally:
         if pair.prompt.kind in (PromptKind.EMOJI, PromptKind.SHAPE, PromptKind.COLOUR, PromptKind.SUPERCLASS):
             name = _USUAL_NAME.get(pair.prompt.phrase, pair.prompt.phrase)
             self.concepts.setdefault(name, Figures()).add(figures)
-        self.confusions.update((pair.prompt.phrase or pair.prompt.text, name) for name in pair.mistaken())
+        self.mistakes.update((pair.prompt.phrase or pair.prompt.text, name) for name in pair.mistaken())
         self._calibrate(pair)
 
     def _calibrate(self, pair: Pair) -> None:
@@ -88,7 +88,7 @@ def figures_table(title: str, rows: dict[str, Figures]) -> str:
 
 
 def concept_table(concepts: dict[str, Figures], abreast: int = 3) -> str:
-    """Instances, precision and recall of every concept, `abreast` concepts a row."""
+    """Instances, precision and recall of every name of one attribute, `abreast` names a row."""
     cells = [
         f"{name} | {f.instances} | {_share(f.precision, f.found)} | {_share(f.recall, f.instances)}"
         for name, f in sorted(concepts.items())
@@ -99,9 +99,18 @@ def concept_table(concepts: dict[str, Figures], abreast: int = 3) -> str:
     return _table(" | ".join(["asked for | instances | precision | recall"] * abreast), lines)
 
 
-def confusion_table(confusions: Counter[tuple[str, str]], most: int = 15) -> str:
-    """The commonest wrong finds: what was asked for, and what the find shows."""
-    lines = (f"{phrase} | {name} | {count}" for (phrase, name), count in confusions.most_common(most))
+def mistake_table(mistakes: Counter[tuple[str, str]]) -> str:
+    """How often a wrong find shows another object, the same one again, or none."""
+    counts = Counter({"another object": 0, AGAIN: 0, NO_OBJECT: 0})
+    for (_, shown), count in mistakes.items():
+        counts[shown if shown in counts else "another object"] += count
+    return _table("wrong finds show | finds", (f"{shown} | {count}" for shown, count in counts.items()))
+
+
+def confusion_table(mistakes: Counter[tuple[str, str]], most: int = 15) -> str:
+    """The objects that are commonest found instead of what was asked for."""
+    named = Counter({key: count for key, count in mistakes.items() if key[1] not in (AGAIN, NO_OBJECT)})
+    lines = (f"{phrase} | {name} | {count}" for (phrase, name), count in named.most_common(most))
     return _table("asked for | found instead | finds", lines)
 
 

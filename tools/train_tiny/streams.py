@@ -14,7 +14,6 @@ class Stream(IntEnum):
 
     PRETRAINING = 1
     TRAINING = 2
-    MONITORING = 3
     HELD_OUT = 4
     DEMO = 5
 

@@ -45,7 +45,6 @@ class Recipe:
     pretraining_images: int = 16
     steps: int = 9500
     cooling_steps: int = 5000
-    frozen_steps: int = 0
     shards: int = 2
     learning_rate: float = 8e-4
     vision_rate: float = 0.4
@@ -147,8 +146,6 @@ class Trainer:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.place.device.type, torch.bfloat16, enabled=self.recipe.bfloat16)
 
-    # Phase 1
-
     def _pretrain(self) -> None:
         """Teach the vision tower what lies where, at four times the images per second of the whole model."""
         recipe = self.recipe
@@ -176,19 +173,14 @@ class Trainer:
             _, features = vision_features(self.model, batch.pixel_values)
         return dense_losses(features.float(), batch.tokens, self.heads)
 
-    # Phase 2
-
     def _train(self) -> None:
         recipe = self.recipe
         parameters = [*self.model.parameters(), *self.heads.parameters()]
-        frozen = {id(parameter) for parameter in self._vision_parameters()}
-        rest = [parameter for parameter in parameters if id(parameter) not in frozen]
         meter = Meter("training", recipe.steps)
         for batches in _steps(self._draw_training, range(self.step, recipe.steps), recipe.shards, self.place):
-            trained = parameters if self._trains_vision() else rest
-            losses = self._gradients(trained, batches, self._training_losses)
+            losses = self._gradients(parameters, batches, self._training_losses)
             rate = self._learning_rate()
-            self._descend(self.optimizer, trained, [rate * group["rate"] for group in self.optimizer.param_groups])
+            self._descend(self.optimizer, parameters, [rate * group["rate"] for group in self.optimizer.param_groups])
             self.step += 1
             self._update_average()
             meter.add(self.step, losses)
@@ -200,12 +192,9 @@ class Trainer:
         rng = generator(Stream.TRAINING, recipe.seed, address)
         return training_batch(rng, self.tokenizer, recipe.plan, recipe.size, recipe.mix)
 
-    def _trains_vision(self) -> bool:
-        return self.step >= self.recipe.frozen_steps
-
     def _training_losses(self, batch: Batch) -> Losses:
         with self._autocast():
-            output = forward(self.model, batch, self.recipe.plan.mask_images, train_vision=self._trains_vision())
+            output = forward(self.model, batch, self.recipe.plan.mask_images)
         return all_losses(output, batch, self.heads)
 
     def _learning_rate(self) -> float:
@@ -217,9 +206,12 @@ class Trainer:
     def _gradients(
         self, parameters: list[nn.Parameter], batches: Sequence[Drawn], losses_of: Callable[[Drawn], Losses]
     ) -> Losses:
-        """Gradients of the mean over all shards; returns the losses of this process's last one."""
+        """Gradients of the mean over all shards; returns the losses of this process's last one.
+
+        A parameter that no loss reaches has a gradient of zero, so that its weight decays with any number of processes.
+        """
         for parameter in [*self.model.parameters(), *self.heads.parameters()]:
-            parameter.grad = None
+            parameter.grad = torch.zeros_like(parameter)
         losses: Losses = {}
         for batch in batches:
             losses = losses_of(batch)
@@ -233,6 +225,8 @@ class Trainer:
         norm = nn.utils.clip_grad_norm_(parameters, self.recipe.clip_norm)
         if torch.isfinite(norm):
             optimizer.step()
+        else:
+            log.warning("a step was skipped: the norm of its gradients is %s", norm.item())
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -240,8 +234,6 @@ class Trainer:
         current = self.model.state_dict()
         names = [name for name, tensor in self.average.items() if tensor.is_floating_point()]
         torch._foreach_lerp_([self.average[n] for n in names], [current[n] for n in names], 1 - decay)
-
-    # Checkpoints
 
     def _save(self) -> None:
         """Replace the checkpoint in one step, so that an interrupted save leaves the one before."""
@@ -253,21 +245,29 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "average": self.average,
             "step": self.step,
+            "recipe": asdict(self.recipe),
         }
         partial = self.place.checkpoint.with_suffix(".partial")
         torch.save(state, partial)
         partial.replace(self.place.checkpoint)
-        folder = self.place.folder / "model"
-        export(self.model.config, self.average, self.tokenizer, self.recipe.size, folder)
+        self._export()
+
+    def _export(self) -> None:
+        export(self.model.config, self.average, self.tokenizer, self.recipe.size, self.place.folder / "model")
         (self.place.folder / "recipe.json").write_text(json.dumps(asdict(self.recipe), indent=1) + "\n")
 
     def _resume(self) -> None:
+        """Go on where the checkpoint is; ValueError when another recipe has led there."""
         state = torch.load(self.place.checkpoint, map_location=self.place.device, weights_only=True)
+        if state["recipe"] != asdict(self.recipe):
+            raise ValueError(f"{self.place.checkpoint} is of another recipe, the one of recipe.json beside it")
         self.model.load_state_dict(state["model"])
         self.heads.load_state_dict(state["heads"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.average, self.step = state["average"], state["step"]
         log.info("resuming at step %d", self.step)
+        if self.step == self.recipe.steps and not self.place.rank:
+            self._export()  # the run may have ended between checkpoint and export
 
 
 def train_replica(recipe: Recipe, place: Place, rank: int) -> None:

@@ -66,4 +66,13 @@ UNSEEN_DRAWINGS = World((), _drawings(EMOJI_CONCEPTS[1::2], Sheet.TWEMOJI))
 """Known concepts in drawings that training never shows: Twemoji's of the other half."""
 
 UNSEEN_COMBINATIONS = World(3 * _drawings(HELD_OUT_COMBINATIONS) + _TRAINED_SHAPES, ())
-"""Coloured shapes, somewhat over a third of them in the combinations that training never draws."""
+"""Coloured shapes, three in ten of them in the combinations that training never draws."""
+
+SEEN_DRAWINGS = World((), _drawings(EMOJI_CONCEPTS[1::2]))
+"""The control of `UNSEEN_DRAWINGS`: the same concepts as Noto draws them."""
+
+_SAME_SHAPES = {concept.shape for concept in HELD_OUT_COMBINATIONS}
+SEEN_COMBINATIONS = tuple(concept for concept in TRAINED_COMBINATIONS if concept.shape in _SAME_SHAPES)
+"""The control of the held-out combinations: the same shapes in the colours that training draws them in."""
+TRAINED_SHAPES = World(3 * _drawings(SEEN_COMBINATIONS) + _TRAINED_SHAPES, ())
+"""The control of `UNSEEN_COMBINATIONS`: as many of these shapes, and none in a colour that training never draws."""

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.core.prompts import Prompt
-from tools.train_tiny.evaluation import Found, Pair, Plan, Segment, answered, exclusions, stacked
+from tools.train_tiny.evaluation import AGAIN, NO_OBJECT, Found, Pair, Plan, Segment, answered, exclusions, stacked
 from tools.train_tiny.examples import example_tiles
-from tools.train_tiny.figures import Figures, Masks, score_pair
+from tools.train_tiny.figures import Figures, Masks, mask_iou, score_pair
 from tools.train_tiny.prompts import Prompt as Sample
 from tools.train_tiny.prompts import matching
 from tools.train_tiny.report import (
@@ -19,11 +19,19 @@ from tools.train_tiny.report import (
     confusion_table,
     exclusion_table,
     figures_table,
+    mistake_table,
     tally,
 )
 from tools.train_tiny.scenes import Scene, SceneObject, draw_scene
 from tools.train_tiny.streams import Stream, generator
-from tools.train_tiny.vocabulary import EMOJI_CONCEPTS, HELD_OUT_COMBINATIONS, PromptKind, plural
+from tools.train_tiny.vocabulary import (
+    EMOJI_CONCEPTS,
+    HELD_OUT_COMBINATIONS,
+    UNKNOWN_HELD_OUT,
+    UNKNOWN_TRAINING,
+    PromptKind,
+    plural,
+)
 from tools.train_tiny.worlds import UNSEEN_COMBINATIONS
 
 
@@ -36,12 +44,22 @@ def block(x0: int, x1: int) -> NDArray[np.bool_]:
 NOTHING: Masks = np.zeros((0, 10, 40), np.bool_)
 
 
-def test_a_pair_is_matched_one_to_one() -> None:
+def test_the_best_scored_find_claims_its_object() -> None:
     truth = np.stack([block(0, 10), block(20, 30)])
     found = np.stack([block(0, 8), block(0, 10), block(25, 35)])
     figures = score_pair(found, truth)
     assert (figures.found, figures.instances, figures.matched) == (3, 2, 1)
-    assert (figures.precision, figures.recall, figures.mask_iou, figures.box_iou) == (1 / 3, 1 / 2, 1, 1)
+    assert (figures.precision, figures.recall) == (1 / 3, 1 / 2)
+    np.testing.assert_allclose((figures.mask_iou, figures.box_iou), 0.8)
+
+
+def test_a_match_is_not_given_up_for_a_larger_total() -> None:
+    """The second find overlaps the first object a little, and the first find the second: together more than 0.55."""
+    truth = np.stack([block(0, 20), block(20, 36)])
+    found = np.stack([block(6, 26), block(0, 7)])
+    assert mask_iou(found, truth)[0, 0] > 0.5
+    assert mask_iou(found, truth)[[0, 1], [1, 0]].sum() > mask_iou(found, truth)[0, 0]
+    assert score_pair(found, truth).matched == 1
 
 
 def test_half_is_not_enough() -> None:
@@ -105,11 +123,12 @@ def test_the_truth_scores_full_marks() -> None:
     plan = Plan(scenes=12)
     total = tally(answered(oracle(plan), plan))
     whole = total.whole
-    assert whole.pairs == 60 == sum(figures.pairs for kind, figures in total.kinds.items() if kind != ALL)
+    assert 55 < whole.pairs <= 60
+    assert whole.pairs == sum(figures.pairs for kind, figures in total.kinds.items() if kind != ALL)
     assert (whole.precision, whole.recall, whole.mask_iou, whole.presence, whole.false_answers) == (1, 1, 1, 1, 0)
-    assert whole.absent > total.absent_known.absent > 0
+    assert whole.absent > total.known.absent > 0
     assert PromptKind.VISUAL.value not in total.kinds
-    assert not total.confusions
+    assert not total.mistakes
     assert total.calibration[-1] == [whole.matched, whole.matched]
 
 
@@ -127,6 +146,30 @@ def test_only_the_concepts_of_the_plan_are_asked_for() -> None:
     assert phrases <= {concept.name for concept in HELD_OUT_COMBINATIONS}
 
 
+def test_a_scene_is_asked_about_several_of_the_plans_concepts_by_example_too() -> None:
+    plan = Plan(scenes=30, world=UNSEEN_COMBINATIONS, asked=HELD_OUT_COMBINATIONS, by_example=True)
+    pairs = list(answered(oracle(plan), plan))
+    shown = {(id(pair.objects), pair.objects[pair.prompt.exemplars[0]].concept.name) for pair in pairs}
+    assert {name for _, name in shown} <= {concept.name for concept in HELD_OUT_COMBINATIONS}
+    assert len(shown) > len({scene for scene, _ in shown})
+
+
+def test_no_pair_is_counted_twice() -> None:
+    plan = Plan(scenes=30, by_example=True)
+    pairs = list(answered(oracle(plan), plan))
+    assert len({(id(pair.objects), pair.prompt) for pair in pairs}) == len(pairs) > 100
+
+
+def test_no_unknown_word_is_one_that_training_asks_for() -> None:
+    plan = Plan(scenes=60)
+    words = {
+        pair.prompt.phrase.split()[-1] for pair in answered(silent, plan) if pair.prompt.kind == PromptKind.UNKNOWN
+    }
+    assert words
+    assert words <= set(UNKNOWN_HELD_OUT)
+    assert not set(UNKNOWN_HELD_OUT) & set(UNKNOWN_TRAINING)
+
+
 def test_finding_nothing_scores_no_recall_and_no_false_answer() -> None:
     whole = tally(answered(silent, Plan(scenes=4))).whole
     assert (whole.recall, whole.false_answers, whole.found) == (0, 0, 0)
@@ -142,12 +185,22 @@ def test_low_scores_count_for_the_calibration_only() -> None:
     assert (total.calibration[0], total.calibration[3]) == ([1, 0], [1, 1])
 
 
+def test_a_low_scored_duplicate_takes_no_match_from_a_find() -> None:
+    """Else the calibration would contradict the precision."""
+    cat = SceneObject(EMOJI_CONCEPTS[0], block(0, 10), (0, 0, 10, 10))
+    found = Found(np.stack([block(0, 8), block(0, 10)]), np.array([0.85, 0.15], np.float32))
+    total = Tally()
+    total.add(Pair(Sample("cat", PromptKind.EMOJI, (0,), phrase="cat"), [cat], found, (10, 40)))
+    assert (total.calibration[0], total.calibration[7]) == ([1, 0], [1, 1])
+    assert sum(right for _, right in total.calibration[4:]) == total.whole.matched == 1
+
+
 def test_a_wrong_find_is_named_by_what_it_shows() -> None:
     cat = SceneObject(EMOJI_CONCEPTS[0], block(0, 10), (0, 0, 10, 10))
     dog = SceneObject(EMOJI_CONCEPTS[1], block(20, 30), (20, 0, 30, 10))
-    found = certain(np.stack([block(0, 10), block(20, 30), block(34, 38)]))
+    found = certain(np.stack([block(0, 10), block(20, 30), block(1, 10), block(34, 38)]))
     pair = Pair(Sample("cat", PromptKind.EMOJI, (0,), phrase="cat"), [cat, dog], found, (10, 40))
-    assert pair.mistaken() == ["dog", "nothing"]
+    assert pair.mistaken() == ["dog", AGAIN, NO_OBJECT]
 
 
 def test_who_heeds_negative_boxes_scores_full_marks_and_who_does_not_scores_none() -> None:
@@ -161,11 +214,12 @@ def test_who_heeds_negative_boxes_scores_full_marks_and_who_does_not_scores_none
 def test_tables_have_a_row_for_each_and_as_many_cells_as_their_head() -> None:
     plan = Plan(scenes=6)
     total = tally(answered(oracle(plan), plan))
-    total.confusions[("cat", "fox")] = 3
+    total.mistakes |= {("cat", "fox"): 3, ("cat", AGAIN): 2}
     tables = {
         figures_table("prompts", total.kinds): len(total.kinds),
         concept_table(total.concepts): -(-len(total.concepts) // 3),
-        confusion_table(total.confusions): 1,
+        confusion_table(total.mistakes): 1,
+        mistake_table(total.mistakes): 3,
         calibration_table(total.calibration): 9,
         exclusion_table({"one": exclusions(oracle(plan), plan)}): 1,
     }
@@ -185,7 +239,10 @@ def test_figures_add_up() -> None:
 def test_the_contact_sheet_shows_every_sort_of_prompt() -> None:
     tiles = example_tiles(silent)
     assert len(tiles) % 6 == 0
-    assert {tile.pair.prompt.kind for tile in tiles} >= {PromptKind.VISUAL, PromptKind.EXCLUDING, PromptKind.EMOJI}
+    kinds = {tile.pair.prompt.kind for tile in tiles}
+    assert kinds >= {PromptKind.VISUAL, PromptKind.EXCLUDING, PromptKind.EMOJI, PromptKind.SHAPE}
+    assert {tile.pair.size_hw for tile in tiles} > {(224, 224), (900, 300), (300, 900), (200, 200)}
+    assert {concept.name for concept in HELD_OUT_COMBINATIONS} & {tile.pair.prompt.phrase for tile in tiles}
 
 
 def test_matching_reads_whole_phrases() -> None:

@@ -42,7 +42,6 @@ RECIPE = Recipe(
     pretraining_images=2,
     steps=4,
     cooling_steps=2,
-    frozen_steps=1,
     size=SMALL,
     plan=PLAN,
     mix=MIX,
@@ -83,7 +82,7 @@ def test_the_training_forward_is_the_models_own(tokenizer: Any, batch: Batch) ->
     """`Sam3Model.forward` gets each row by itself; a row of padded boxes only is text with the geometry CLS token."""
     model = small_model(tokenizer).eval()
     with torch.no_grad():
-        ours = forward(model, batch, PLAN.mask_images, train_vision=True)
+        ours = forward(model, batch, PLAN.mask_images)
         theirs = model(
             pixel_values=batch.pixel_values.repeat_interleave(PLAN.prompts, 0),
             input_ids=batch.input_ids,
@@ -110,21 +109,12 @@ def test_targets_point_at_their_objects(batch: Batch) -> None:
             assert (box * SMALL.mask_px - cells).abs().max() <= 1
 
 
-def test_frozen_vision_gets_no_gradient_and_the_rest_does(tokenizer: Any, batch: Batch) -> None:
-    model = small_model(tokenizer)
-    losses = all_losses(forward(model, batch, PLAN.mask_images, train_vision=False), batch, AuxiliaryHeads(SMALL.width))
-    torch.stack(list(losses.values())).sum().backward()
-    assert all(parameter.grad is None for parameter in model.vision_encoder.backbone.parameters())
-    assert model.mask_decoder.instance_projection.weight.grad.abs().sum() > 0
-    assert "token_class" not in losses
-
-
 def test_a_few_steps_on_one_batch_lower_the_loss(tokenizer: Any, batch: Batch) -> None:
     model, heads = small_model(tokenizer), AuxiliaryHeads(SMALL.width)
     optimizer = torch.optim.AdamW([*model.parameters(), *heads.parameters()], lr=1e-3)
     totals = []
     for _ in range(12):
-        losses = all_losses(forward(model, batch, PLAN.mask_images, train_vision=True), batch, heads)
+        losses = all_losses(forward(model, batch, PLAN.mask_images), batch, heads)
         total = torch.stack(list(losses.values())).sum()
         optimizer.zero_grad()
         total.backward()
@@ -192,6 +182,30 @@ def test_two_processes_do_the_steps_of_one(tmp_path: Path) -> None:
         weights.append(torch.load(folder / "train.pt", weights_only=True)["model"])
     for name, value in weights[0].items():
         torch.testing.assert_close(weights[1][name], value, rtol=0, atol=2e-5, msg=name)
+
+
+def test_what_no_loss_reaches_has_a_gradient_of_zero(tmp_path: Path) -> None:
+    """AdamW decays it then; without one it would not, and one process would differ from two."""
+    trainer = Trainer(RECIPE, Place(tmp_path, CPU))
+    trainer._gradients([], [trainer._draw_vision(0)], trainer._vision_losses)
+    unreached = [*trainer.heads.relevance.parameters(), *trainer.model.mask_decoder.parameters()]
+    assert all(parameter.grad is not None and not parameter.grad.any() for parameter in unreached)
+    assert all(parameter.grad.any() for parameter in trainer.heads.token_class.parameters())
+
+
+def test_a_run_of_another_recipe_is_not_resumed(whole_run: tuple[Path, dict[str, Tensor]], tmp_path: Path) -> None:
+    shutil.copy(whole_run[0] / "train.pt", tmp_path)
+    with pytest.raises(ValueError, match="another recipe"):
+        Trainer(replace(RECIPE, seed=1), Place(tmp_path, CPU)).run()
+
+
+def test_a_run_that_ended_before_its_export_is_exported(
+    whole_run: tuple[Path, dict[str, Tensor]], tmp_path: Path
+) -> None:
+    shutil.copy(whole_run[0] / "train.pt", tmp_path)
+    Trainer(RECIPE, Place(tmp_path, CPU)).run()
+    exported = [(folder / "model" / "model.safetensors").read_bytes() for folder in (whole_run[0], tmp_path)]
+    assert exported[0] == exported[1]
 
 
 def test_every_shard_of_a_step_is_someones() -> None:
