@@ -13,7 +13,7 @@ from tools.bench import machine
 from tools.bench.plan import Plan
 from tools.bench.report import Section, document, failures, markdown, section_markdown, unjudged
 
-MEASUREMENTS = ("postprocess", "prompts", "decode", "start", "doors", "events", "throughput", "memory")
+MEASUREMENTS = ("postprocess", "prompts", "embedded", "decode", "start", "doors", "events", "throughput", "memory")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,11 @@ def test_measures_and_agrees(name: str, tmp_path: Path) -> None:
     tables = report.with_suffix(".md").read_text()
     assert tables.startswith(f"# {document['machine']['name']}\n")
     assert all(row["what"] in tables for row in section["rows"])
+
+
+def test_every_measurement_is_documented() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/benchmarks/README.md").read_text(), re.MULTILINE)
+    assert tuple(rows) == MEASUREMENTS
 
 
 def test_an_unknown_measurement_is_one_line() -> None:
