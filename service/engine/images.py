@@ -13,6 +13,13 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from service.errors import NotAnImage, TooLarge, UnreadableImage
 
+try:  # the extra "heic": its wheels hold libraries under the LGPL and GPL, so nothing of it is installed by default
+    from pillow_heif import register_heif_opener
+except ImportError:
+    pass
+else:
+    register_heif_opener()
+
 # Our own limit is checked on the header, before any pixel is decoded; Pillow's would only warn at half of it.
 Image.MAX_IMAGE_PIXELS = None
 
@@ -75,8 +82,7 @@ def _open(data: bytes) -> Image.Image:
         begun = _begins_like(data)
         if begun:
             raise UnreadableImage(f"image: the {begun} data is damaged, or of a kind that is not read") from error
-        allowed = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC"
-        raise NotAnImage(f"image: the {len(data)} bytes are not {allowed}") from error
+        raise NotAnImage(f"image: the {len(data)} bytes are not {_allowed()}") from error
     except _DECODER_ERRORS as error:
         raise UnreadableImage(f"image: the header cannot be read ({error})") from error
 
@@ -84,6 +90,13 @@ def _open(data: bytes) -> Image.Image:
 def _available_formats() -> list[str]:
     Image.init()
     return [name for name in FORMATS if name in Image.OPEN]
+
+
+def _allowed() -> str:
+    """What this process reads, in words: "JPEG, PNG or WebP"."""
+    usual = {"WEBP": "WebP", "HEIF": "HEIC"}
+    *first, last = [usual.get(name, name) for name in _available_formats() if name != "MPO"]
+    return f"{', '.join(first)} or {last}"
 
 
 def _begins_like(data: bytes) -> str:

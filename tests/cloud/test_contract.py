@@ -199,6 +199,7 @@ FILES = {
     "BMP": lambda: saved("BMP"),
     "TIFF": lambda: saved("TIFF"),
     "AVIF": lambda: saved("AVIF", quality=90),
+    "HEIC": lambda: saved("HEIF", quality=90),
 }
 
 

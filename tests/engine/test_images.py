@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from service.engine.images import ImageLimits, decode
 from service.errors import NotAnImage, ServiceError, TooLarge, UnreadableImage
@@ -26,7 +28,7 @@ def gradient(mode: str = "RGB", size: tuple[int, int] = (40, 30)) -> Image.Image
     return Image.linear_gradient("L").resize(size).convert(mode)
 
 
-@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "HEIF"])
 def test_decodes_the_usual_formats(image_format: str) -> None:
     decoded = decode(encoded(gradient(), image_format), LIMITS)
     assert decoded.rgb.shape == (30, 40, 3)
@@ -90,6 +92,32 @@ def test_pixels_are_turned_upright(orientation: int) -> None:
     assert decoded.rgb.shape[:2] == ((10, 20) if orientation <= 4 else (20, 10))
 
 
+def test_a_photo_of_a_phone_is_turned_upright_once() -> None:
+    """HEIC has a rotation of its own, which its decoder applies; the EXIF tag that repeats it must not count again."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    upright = decode(encoded(gradient().rotate(90, expand=True), "HEIF", exif=exif.tobytes(), quality=95), LIMITS).rgb
+    assert upright.shape == (30, 40, 3)
+    assert np.abs(upright.astype(int) - np.asarray(gradient()).astype(int)).mean() < 4
+
+
+def test_what_is_allowed_is_what_can_be_read() -> None:
+    """Without the extra "heic" a photo in that format is no image, and the message does not pretend otherwise."""
+    photo = encoded(gradient(), "HEIF")
+    program = (
+        "import sys; sys.modules['pillow_heif'] = None\n"
+        "from service.engine.images import ImageLimits, decode\n"
+        "from service.errors import NotAnImage\n"
+        "try: decode(sys.stdin.buffer.read(), ImageLimits())\n"
+        "except NotAnImage as error: print(error.detail)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], input=photo, capture_output=True, check=True)
+    assert "JPEG, PNG, WebP" in done.stdout.decode()
+    assert "HEIC" not in done.stdout.decode()
+    with pytest.raises(NotAnImage, match=r"or HEIC$"):
+        decode(b"text", LIMITS)
+
+
 def test_only_the_first_frame_counts() -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
@@ -150,7 +178,7 @@ FLIPS: list[Callable[[int], int]] = [lambda b: b ^ 0xFF, lambda b: 0, lambda b: 
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow warns of what it repairs in corrupt metadata
-@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP"])
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP", "HEIF"])
 def test_corrupt_bytes_are_an_image_or_a_named_error(image_format: str) -> None:
     original = encoded(gradient(), image_format)
     for at in range(0, len(original), max(1, len(original) // 60)):
