@@ -111,7 +111,7 @@ def test_a_sidecar_may_say_where_its_result_goes(bench: Any, stage: Any) -> None
 
 
 @pytest.mark.parametrize("taken", ["mine.json", "mine.error.json"])
-@pytest.mark.parametrize("by", ["job", "sidecar"])
+@pytest.mark.parametrize("by", ["job", "sidecar", "job with unreadable prompts"])
 def test_what_somebody_else_has_written_is_never_replaced(bench: Any, stage: Any, taken: str, by: str) -> None:
     s = stage()
     folder = f"taken-{by}-{taken}"
@@ -120,6 +120,9 @@ def test_what_somebody_else_has_written_is_never_replaced(bench: Any, stage: Any
     output = f"gs://sam3-output/{folder}/mine.json"
     if by == "job":
         assert deliver(s, image=uri(image), prompts=["cat"], output=output) == ["failed"]
+    elif by == "job with unreadable prompts":
+        bench.upload(f"{folder}/a.prompts.json", "{broken")
+        assert deliver(s, image=uri(image), output=output) == ["failed"]
     else:
         bench.upload(f"{folder}/a.prompts.json", json.dumps({"prompts": ["cat"], "output": output}))
         assert s.handle(image) == ["failed"]
