@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,18 @@ from service.core.events import (
 from service.core.naming import gs_uri
 from service.core.observe import SILENT, Observer
 from service.engine.segmenter import Segmenter
-from service.errors import BadEnvelope, CloudUnavailable, NotFound, PreconditionFailed, ServiceError
+from service.errors import (
+    BadEnvelope,
+    CloudUnavailable,
+    DeadlineExceeded,
+    Ending,
+    EngineBroken,
+    NotFound,
+    NotReady,
+    PreconditionFailed,
+    QueueFull,
+    ServiceError,
+)
 from service.settings import Settings
 from service.worker.dead_letters import DeadLetters
 from service.worker.direct import DirectJobs
@@ -38,6 +49,9 @@ from service.worker.surroundings import JOB_ID, Surroundings, look
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
     from service.gcp.publisher import Publisher
     from service.gcp.storage import ObjectInfo, ObjectStore
+
+# Errors that tell of the service, not of the image that met them.
+_OF_THE_SERVICE = (QueueFull, NotReady, Ending, EngineBroken, CloudUnavailable, DeadlineExceeded)
 
 
 class Worker:
@@ -135,7 +149,25 @@ class Worker:
         images = around.images_of(event.name, self._rules)
         if not images:
             return [Outcome("waiting_for_image", subject)]
-        return [self._image(ImageArrived(event.bucket, image.name, image.generation), around) for image in images]
+        return self._every([ImageArrived(event.bucket, image.name, image.generation) for image in images], around)
+
+    def _every(self, images: Sequence[ImageArrived], around: Surroundings) -> list[Outcome]:
+        """Give every image its turn, then raise the first error: one that fails each time must not starve the others.
+
+        What says that the service cannot work now is raised at once: the others would fare no better.
+        """
+        outcomes: list[Outcome] = []
+        errors: list[Exception] = []
+        for image in images:
+            try:
+                outcomes.append(self._image(image, around))
+            except _OF_THE_SERVICE:
+                raise
+            except Exception as error:  # noqa: BLE001 - raised below, when the others have had their turn
+                errors.append(error)
+        if errors:
+            raise errors[0]
+        return outcomes
 
     def _image(self, event: ImageArrived, around: Surroundings) -> Outcome:
         """Run the job of an image, looking again whenever somebody else was faster."""

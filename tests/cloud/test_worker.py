@@ -14,7 +14,18 @@ import pytest
 
 from service.core.envelopes import Message
 from service.core.events import Notification
-from service.errors import BadEnvelope, BadField, CloudUnavailable, NotReady, UnreadableImage
+from service.errors import (
+    BadEnvelope,
+    BadField,
+    CloudUnavailable,
+    DeadlineExceeded,
+    Ending,
+    NotReady,
+    OutOfMemory,
+    QueueFull,
+    ServiceError,
+    UnreadableImage,
+)
 
 PROMPTS = '["cat", "dog"]'
 
@@ -40,6 +51,15 @@ def once(action: Callable[[], Any]) -> Callable[[], None]:
             pending.pop()()
 
     return act
+
+
+def failing(error: Exception) -> Callable[[], None]:
+    """Raise at every call."""
+
+    def fail() -> None:
+        raise error
+
+    return fail
 
 
 def replayed(bench: Any, name: str) -> list[str]:
@@ -372,6 +392,36 @@ def test_an_unreadable_image_in_the_middle_of_a_stem_stops_no_other(bench: Any, 
 
     s.segmenter.before = once(fail)
     assert s.handle(bench.upload("mixed/a.prompts.json", PROMPTS)) == ["failed", "succeeded", "succeeded"]
+
+
+@pytest.mark.parametrize("error", [OutOfMemory("none is left"), ValueError("a shape that no model should have")])
+def test_an_image_that_keeps_failing_does_not_starve_the_others_of_its_stem(
+    bench: Any, stage: Any, error: Exception
+) -> None:
+    """Its event is given back once each of them has had its turn."""
+    s = stage()
+    folder = f"starve-{type(error).__name__}"
+    for name in ("a.gif", "a.jpg", "a.png"):
+        bench.upload(f"{folder}/{name}", b"image", "image/jpeg")
+    sidecar = bench.upload(f"{folder}/a.prompts.json", PROMPTS)
+    s.segmenter.before = once(failing(error))
+    with pytest.raises(type(error)):
+        s.handle(sidecar)
+    assert [bool(bench.output(f"{folder}/a.{suffix}.json")) for suffix in ("gif", "jpg", "png")] == [False, True, True]
+    assert s.handle(sidecar) == ["succeeded", "replayed", "replayed"]
+
+
+@pytest.mark.parametrize("error", [QueueFull("full"), Ending(), CloudUnavailable("gone"), DeadlineExceeded("late")])
+def test_a_service_that_cannot_work_now_does_not_try_the_others_of_a_stem(
+    bench: Any, stage: Any, error: ServiceError
+) -> None:
+    s = stage()
+    for name in ("a.jpg", "a.png"):
+        bench.upload(f"{error.code}/{name}", b"image", "image/jpeg")
+    s.segmenter.before = failing(error)
+    with pytest.raises(type(error)):
+        s.handle(bench.upload(f"{error.code}/a.prompts.json", PROMPTS))
+    assert s.segmenter.calls == 1
 
 
 def test_an_object_that_keeps_changing_is_given_back(bench: Any, stage: Any) -> None:
