@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from service.core.events import (
     Notification,
     SidecarArrived,
     classify,
+    hangs_on_content_type,
     read_message,
 )
 from service.core.naming import gs_uri
@@ -131,7 +133,7 @@ class Worker:
         return self._notified(event)
 
     def _notified(self, notification: Notification) -> list[Outcome]:
-        event = classify(notification, self._rules)
+        event = classify(self._with_content_type(notification), self._rules)
         if isinstance(event, Ignored):
             return [Outcome("ignored", gs_uri(notification.bucket, notification.name), event.reason)]
         if isinstance(event, FolderPromptsArrived):  # needs no model
@@ -140,6 +142,13 @@ class Worker:
         if isinstance(event, SidecarArrived):
             return self._sidecar(event)
         return [self._image(event, look(self._store, self._rules, event.bucket, event.name))]
+
+    def _with_content_type(self, notification: Notification) -> Notification:
+        """The same; where the object must be asked what it is, as it is called like no image, with its answer."""
+        if not hangs_on_content_type(notification, self._rules):
+            return notification
+        found = self._store.stat(notification.bucket, notification.name, notification.generation)
+        return replace(notification, content_type=found.content_type) if found else notification
 
     def _sidecar(self, event: SidecarArrived) -> list[Outcome]:
         around = look(self._store, self._rules, event.bucket, event.name)

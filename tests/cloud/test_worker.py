@@ -8,6 +8,7 @@ import threading
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -255,6 +256,26 @@ def test_an_image_without_a_suffix(bench: Any, stage: Any) -> None:
     assert s.handle(image) == ["waiting_for_prompts"]
     bench.upload("bare/photo.prompts.json", PROMPTS)
     assert s.handle(image) == ["succeeded"]
+
+
+def test_an_image_without_a_suffix_whose_event_does_not_say_what_it_is(bench: Any, stage: Any) -> None:
+    """As notifications without payload: the sidecar came first, so no other event would start the work."""
+    s = stage()
+    assert s.handle(bench.upload("untold/photo.prompts.json", PROMPTS)) == ["waiting_for_image"]
+    image = replace(bench.upload("untold/photo", b"image", "image/jpeg"), content_type=None)
+    assert s.handle(image) == ["succeeded"]
+    assert s.handle(replace(bench.upload("untold/photo", b"image", "image/jpeg"), content_type=None)) == ["succeeded"]
+    assert s.handle(image) == ["ignored"], "what has been overwritten cannot be asked"
+
+
+def test_only_what_hangs_on_its_content_type_is_asked_for_it(bench: Any, stage: Any) -> None:
+    s = stage(INPUT_PREFIX="in/")
+    for name, calls in (("in/report", ["stat"]), ("out/report", []), ("in/folder/", [])):
+        untold = replace(bench.upload(name, b"x", "text/plain"), content_type=None)
+        assert (s.handle(untold), s.store.calls) == (["ignored"], calls)
+        s.store.calls.clear()
+    deleted = replace(bench.upload("in/gone", b"x", "image/png"), content_type=None, event_type="OBJECT_DELETE")
+    assert (s.handle(deleted), s.store.calls) == (["ignored"], [])
 
 
 @pytest.mark.parametrize(
