@@ -43,7 +43,7 @@ from service.worker.dead_letters import DeadLetters
 from service.worker.direct import DirectJobs
 from service.worker.folder import PAGE_SIZE, FolderFanOut
 from service.worker.job import ATTEMPTS, JobRunner
-from service.worker.named import Elsewhere, Place, look_at, placed
+from service.worker.named import Elsewhere, Place, look_again, placed
 from service.worker.outcome import Outcome
 from service.worker.sources import PromptFinder
 from service.worker.surroundings import JOB_ID, Surroundings, look
@@ -187,7 +187,7 @@ class Worker:
             except Elsewhere as elsewhere:
                 place = elsewhere.place
             except (PreconditionFailed, NotFound):
-                place = place and look_at(self._store, place.output)
+                place = place and look_again(self._store, place)
             around = look(self._store, self._rules, event.bucket, event.name, outputs_too=place is None)
         raise CloudUnavailable(f"{gs_uri(event.bucket, event.name)} or its outputs kept changing")
 

@@ -170,6 +170,7 @@ class JobRunner:
             self._store.write_json(mine.bucket, mine.name, data, if_generation=mine.generation, metadata=metadata)
         self._announcer.announce(job, document, mine, request, replayed=False)
         self._exclude(other)
+        self._remove_outdated(job)
         self._renditions.clear(job, keep=document.get("renditions", ()))
         return Done(settled(job, document), document, mine)
 
@@ -193,6 +194,7 @@ class JobRunner:
         self._announcer.announce(job, document, mine, request, replayed=True)
         if other.found:
             self._exclude(other)
+        self._remove_outdated(job)
         self._renditions.clear(job, keep=document.get("renditions", ()), older_than=mine.generation)
         return Done(replayed(job), document, mine)
 
@@ -204,6 +206,11 @@ class JobRunner:
             gone = self._store.stat(other.bucket, other.name) is None
         if not gone:
             raise PreconditionFailed(f"{gs_uri(other.bucket, other.name)} has been written meanwhile")
+
+    def _remove_outdated(self, job: Job) -> None:
+        """Delete the error of earlier prompts as we saw it; one that is newer tells of newer prompts and stays."""
+        if job.outdated:
+            self._store.delete(job.outdated.bucket, job.outdated.name, job.outdated.generation)
 
     def _job_id(self, job: Job, prompt_set: PromptSet) -> str:
         return self.job_id(job.bucket, job.image.name, job.image.generation, prompt_set)
