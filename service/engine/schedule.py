@@ -32,13 +32,15 @@ class Task:
 class Answer:
     """One Grounding per phrase, and the milliseconds spent waiting, on the image and on the phrases.
 
-    The last two are those of the forwards that the request had a part in, whoever shared them.
+    The last two are those of the forwards that the request had a part in, whoever shared them; needed_s is what it
+    would have taken alone.
     """
 
     groundings: tuple[Grounding, ...]
     queue_ms: float
     encode_image_ms: float
     ground_ms: float
+    needed_s: float
 
 
 @dataclass(eq=False)
@@ -81,15 +83,21 @@ class Work:
 
     def late(self, limit: str = "in time") -> ServiceError:
         """Why it is not done in time: TooLong when it would not have been even alone, else DeadlineExceeded."""
-        if self.needed_s > self.alone_s:
-            return TooLong(len(self.task.phrases), self.needed_s, self.alone_s)
-        return DeadlineExceeded(f"the request was not done {limit}")
+        return late(len(self.task.phrases), self.needed_s, self.alone_s, limit)
 
     def answer(self, now: float) -> Answer:
         """The whole answer, once nothing is pending."""
         queue_s = now - self.submitted - self.encode_s - self.ground_s
         groundings = tuple(self.found[index] for index in range(len(self.found)))
-        return Answer(groundings, *(round(s * 1000, 1) for s in (queue_s, self.encode_s, self.ground_s)))
+        queue_ms, encode_image_ms, ground_ms = (round(s * 1000, 1) for s in (queue_s, self.encode_s, self.ground_s))
+        return Answer(groundings, queue_ms, encode_image_ms, ground_ms, self.needed_s)
+
+
+def late(prompts: int, needed_s: float, alone_s: float, limit: str) -> ServiceError:
+    """Why work is not done in time: TooLong when it would not have been even alone, else DeadlineExceeded."""
+    if needed_s > alone_s:
+        return TooLong(prompts, needed_s, alone_s)
+    return DeadlineExceeded(f"the request was not done {limit}")
 
 
 @dataclass(frozen=True)
