@@ -167,19 +167,28 @@ class Schedule:
         """People first, then events, each in the order they came; or the first event before all, when it is due."""
         people = [work for work in self._works if work.urgent]
         events = [work for work in self._works if not work.urgent]
-        if events and self._steps_without_event >= _PATIENCE_STEPS:
+        if events and self._is_due(events[0]):
             return [events[0], *people, *events[1:]]
         return people + events
 
+    def _is_due(self, first: Work) -> bool:
+        """Whether the first of a kind is an event that people have kept waiting for long enough."""
+        return not first.urgent and self._steps_without_event >= _PATIENCE_STEPS
+
     def _encode(self, works: Sequence[Work]) -> Encode | None:
-        """Encode when the first in line waits for it, or when what is encoded does not fill a forward."""
+        """Encode when the first in line waits for it, or when what is encoded does not fill a forward.
+
+        A forward is filled up only for the first one's equals: a person whose image is encoded does not wait for those
+        of events, nor an event that is due for anybody's.
+        """
         encoded = [work for work in works if work.encoded]
         fresh = [work for work in works if not work.encoded]
         if not fresh:
             return None
         first = fresh[0] is works[0]
+        equal = fresh[0].urgent == works[0].urgent and not self._is_due(works[0])
         hungry = sum(len(work.pending) for work in encoded) < self.prompt_batch
-        if not (first or hungry):
+        if not (first or (equal and hungry)):
             return None
         room = max(2 * self.image_batch - len(encoded), int(first))
         # A person's image does not wait for those of events: the vision encoder's time grows with every image.
