@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.base import Grounding, Phrase
-from service.errors import DeadlineExceeded, ServiceError, TooLong
+from service.errors import DeadlineExceeded, ServiceError, TooLong, TooManyInstances
 
 # While people keep the model busy, every so many steps the event that waits longest comes first.
 _PATIENCE_STEPS = 4
@@ -20,12 +20,16 @@ _PATIENCE_STEPS = 4
 
 @dataclass(frozen=True)
 class Task:
-    """What one request asks of the model: its prepared image (3, S, S) uint8, phrases, one threshold and limit."""
+    """What one request asks of the model: its prepared image (3, S, S) uint8, phrases, one threshold and limit.
+
+    max_total: instances over all phrases; with more of them the rest is not worth the work. None is any number.
+    """
 
     pixels: NDArray[np.uint8]
     phrases: tuple[Phrase, ...]
     threshold: float
     limit: int
+    max_total: int | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,12 @@ class Work:
     def pending(self) -> list[int]:
         """Indices of the phrases that are not grounded yet."""
         return [index for index in range(len(self.task.phrases)) if index not in self.found]
+
+    @property
+    def excess(self) -> TooManyInstances | None:
+        """The error that what is found so far is already too much, if it is."""
+        count, most = sum(len(found.scores) for found in self.found.values()), self.task.max_total
+        return TooManyInstances(count, most) if most is not None and count > most else None
 
     @property
     def needed_s(self) -> float:

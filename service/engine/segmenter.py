@@ -20,7 +20,7 @@ from service.engine.images import ImageLimits, decode
 from service.engine.place import PERSON, Place, Terms
 from service.engine.schedule import Answer, Task
 from service.engine.suppression import suppress
-from service.errors import TooLong
+from service.errors import TooLong, TooManyInstances
 
 # An estimate is no measurement: only what is beyond it by this factor is refused unseen.
 _HOPELESS = 1.5
@@ -48,7 +48,8 @@ class Segmenter:
         """Segment the image file `data`; raises the ServiceError that names what is wrong with it or with us.
 
         A place in the queue comes first, so that no more images are decoded at a time than the queue holds. TooLong
-        when all of it would not be done within `terms.alone_s`, however short the queue.
+        when all of it would not be done within `terms.alone_s`, however short the queue. TooManyInstances before any
+        mask of the image's size is made, and without `nms_iou` as soon as enough prompts are grounded to know it.
         """
         self._refuse_the_hopeless(len(prompt_set.prompts), terms.alone_s)
         timing: dict[str, float] = {}
@@ -58,10 +59,14 @@ class Segmenter:
                 pixels, info = self._prepared(place, data)
             phrases = _phrases(prompt_set.prompts, (info.height, info.width))
             handed_over = time.monotonic()
-            answer = place.run(Task(pixels, phrases, options.threshold, options.max_instances))
+            # Which of the instances nms_iou will drop is known only when all are found.
+            at_once = terms.max_total if options.nms_iou is None else None
+            answer = place.run(Task(pixels, phrases, options.threshold, options.max_instances, at_once))
         timing |= self._told(answer, handed_over)
         with timed(self._observer, "postprocess", timing):
-            pairs = zip(phrases, suppress(answer.groundings, options.nms_iou), strict=True)
+            groundings = suppress(answer.groundings, options.nms_iou)
+            _refuse_excess(groundings, terms.max_total)
+            pairs = zip(phrases, groundings, strict=True)
             results = tuple(PromptResult(phrase.text, _instances(found, info, options)) for phrase, found in pairs)
         self._observer.found(sum(len(result.instances) for result in results))
         return Segmentation(info, self._model.info, results, timing)
@@ -88,6 +93,12 @@ class Segmenter:
         image = decode(data, self._limits)
         height, width = image.rgb.shape[:2]
         return place.prepare(image.rgb), ImageInfo(width, height, image.exif_orientation)
+
+
+def _refuse_excess(groundings: Sequence[Grounding], most: int | None) -> None:
+    count = sum(len(found.scores) for found in groundings)
+    if most is not None and count > most:
+        raise TooManyInstances(count, most)
 
 
 def _phrases(prompts: Sequence[Prompt], size_hw: tuple[int, int]) -> tuple[Phrase, ...]:
