@@ -16,9 +16,9 @@ from torch import Tensor
 
 from service.core.results import ModelInfo
 from service.engine.base import Exemplar, Grounding, Query
+from service.engine.boxes import padded_boxes
 from service.engine.faults import named_faults
 from service.engine.finish import finish
-from service.engine.geometry import padded_boxes
 from service.engine.official_weights import BadCheckpoint, read_detector
 from service.engine.pixels import normalized, resize_to_square
 from service.engine.selection import Selection, finite, select
