@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.base import Grounding, Phrase
-from service.errors import DeadlineExceeded, ServiceError, TooLong
+from service.errors import DeadlineExceeded, ServiceError, TooLong, TooManyInstances
 
 # While people keep the model busy, every so many steps the event that waits longest comes first.
 _PATIENCE_STEPS = 4
@@ -20,12 +20,16 @@ _PATIENCE_STEPS = 4
 
 @dataclass(frozen=True)
 class Task:
-    """What one request asks of the model: its prepared image (3, S, S) uint8, phrases, one threshold and limit."""
+    """What one request asks of the model: its prepared image (3, S, S) uint8, phrases, one threshold and limit.
+
+    max_total: instances over all phrases; with more of them the rest is not worth the work. None is any number.
+    """
 
     pixels: NDArray[np.uint8]
     phrases: tuple[Phrase, ...]
     threshold: float
     limit: int
+    max_total: int | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,12 @@ class Work:
     def pending(self) -> list[int]:
         """Indices of the phrases that are not grounded yet."""
         return [index for index in range(len(self.task.phrases)) if index not in self.found]
+
+    @property
+    def excess(self) -> TooManyInstances | None:
+        """The error that what is found so far is already too much, if it is."""
+        count, most = sum(len(found.scores) for found in self.found.values()), self.task.max_total
+        return TooManyInstances(count, most) if most is not None and count > most else None
 
     @property
     def needed_s(self) -> float:
@@ -175,19 +185,28 @@ class Schedule:
         """People first, then events, each in the order they came; or the first event before all, when it is due."""
         people = [work for work in self._works if work.urgent]
         events = [work for work in self._works if not work.urgent]
-        if events and self._steps_without_event >= _PATIENCE_STEPS:
+        if events and self._is_due(events[0]):
             return [events[0], *people, *events[1:]]
         return people + events
 
+    def _is_due(self, first: Work) -> bool:
+        """Whether the first of a kind is an event that people have kept waiting for long enough."""
+        return not first.urgent and self._steps_without_event >= _PATIENCE_STEPS
+
     def _encode(self, works: Sequence[Work]) -> Encode | None:
-        """Encode when the first in line waits for it, or when what is encoded does not fill a forward."""
+        """Encode when the first in line waits for it, or when what is encoded does not fill a forward.
+
+        A forward is filled up only for the first one's equals: a person whose image is encoded does not wait for those
+        of events, nor an event that is due for anybody's.
+        """
         encoded = [work for work in works if work.encoded]
         fresh = [work for work in works if not work.encoded]
         if not fresh:
             return None
         first = fresh[0] is works[0]
+        equal = fresh[0].urgent == works[0].urgent and not self._is_due(works[0])
         hungry = sum(len(work.pending) for work in encoded) < self.prompt_batch
-        if not (first or hungry):
+        if not (first or (equal and hungry)):
             return None
         room = max(2 * self.image_batch - len(encoded), int(first))
         # A person's image does not wait for those of events: the vision encoder's time grows with every image.
