@@ -32,7 +32,9 @@ _DECODER_ERRORS = (
     IndexError,
     KeyError,
     TypeError,
+    AttributeError,  # AVIF writes its EXIF anew while it opens, and stumbles over tags of an unexpected type
     OverflowError,
+    RuntimeError,  # libavif and libheif, for a frame that does not decode
     struct.error,
     zlib.error,
 )

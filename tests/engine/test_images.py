@@ -28,7 +28,7 @@ def gradient(mode: str = "RGB", size: tuple[int, int] = (40, 30)) -> Image.Image
     return Image.linear_gradient("L").resize(size).convert(mode)
 
 
-@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "HEIF"])
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF"])
 def test_decodes_the_usual_formats(image_format: str) -> None:
     decoded = decode(encoded(gradient(), image_format), LIMITS)
     assert decoded.rgb.shape == (30, 40, 3)
@@ -178,7 +178,7 @@ FLIPS: list[Callable[[int], int]] = [lambda b: b ^ 0xFF, lambda b: 0, lambda b: 
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow warns of what it repairs in corrupt metadata
-@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP", "HEIF"])
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP", "AVIF", "HEIF"])
 def test_corrupt_bytes_are_an_image_or_a_named_error(image_format: str) -> None:
     original = encoded(gradient(), image_format)
     for at in range(0, len(original), max(1, len(original) // 60)):
