@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from service.errors import NotAnImage, TooLarge, UnreadableImage
 
@@ -38,6 +38,15 @@ _DECODER_ERRORS = (
     struct.error,
     zlib.error,
 )
+_TURNS = {  # by orientation tag, as ImageOps.exif_transpose turns
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -62,17 +71,23 @@ def decode(data: bytes, limits: ImageLimits) -> DecodedImage:
     Raises NotAnImage when no decoder knows the bytes, TooLarge when the header announces more pixels than
     allowed, UnreadableImage when decoding fails.
     """
+    rgb, orientation = _upright(data, limits)  # returns before the next line, so that the image as stored is freed
+    # A copy, since torch wants writable memory. np.array(rgb) would make more than one.
+    return DecodedImage(np.asarray(rgb).copy(), orientation)
+
+
+def _upright(data: bytes, limits: ImageLimits) -> tuple[Image.Image, int]:
+    """The image in RGB, turned, and the orientation tag by which it was."""
     with _open(data) as image:
         _check_size(image, limits)
         try:
             image.load()
             orientation = _orientation(image)
-            ImageOps.exif_transpose(image, in_place=True)  # otherwise it copies an image that is upright
             rgb = _to_rgb(image)
+            # Not ImageOps.exif_transpose: it writes the whole EXIF anew, and fails on tags that have no say here.
+            return (rgb.transpose(_TURNS[orientation]) if orientation in _TURNS else rgb), orientation
         except _DECODER_ERRORS as error:
             raise UnreadableImage(f"image: the {image.format} data cannot be decoded ({error})") from error
-    # A copy, since torch wants writable memory. np.array(rgb) would make more than one.
-    return DecodedImage(np.asarray(rgb).copy(), orientation)
 
 
 def _open(data: bytes) -> Image.Image:

@@ -92,6 +92,50 @@ def test_pixels_are_turned_upright(orientation: int) -> None:
     assert decoded.rgb.shape[:2] == ((10, 20) if orientation <= 4 else (20, 10))
 
 
+def exif_block(*entries: tuple[int, int, bytes]) -> bytes:
+    """EXIF with these (tag, type, value), whatever type the tag should have: what no encoder would write."""
+    at = 8 + 2 + 12 * len(entries) + 4
+    directory, beyond = b"", b""
+    for tag, kind, value in sorted(entries):
+        count = len(value) // {2: 1, 3: 2, 5: 8, 7: 1}[kind]
+        inline = value.ljust(4, b"\0") if len(value) <= 4 else struct.pack("<I", at + len(beyond))
+        beyond += value if len(value) > 4 else b""
+        directory += struct.pack("<HHI", tag, kind, count) + inline
+    return b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + directory + b"\0" * 4 + beyond
+
+
+TURNED = (ExifTags.Base.Orientation, 3, b"\6\0")
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize(
+    "other",
+    [
+        (ExifTags.Base.XResolution, 2, b"seventy-two\0"),
+        (ExifTags.Base.DateTime, 5, struct.pack("<II", 2026, 1)),
+        (ExifTags.Base.ImageWidth, 2, b"wide, very wide\0"),
+        (ExifTags.Base.Software, 3, b"\1\0\2\0"),
+    ],
+    ids=["resolution in words", "a date as a fraction", "a width in words", "software as numbers"],
+)
+def test_only_the_orientation_tag_matters(other: tuple[int, int, bytes], image_format: str) -> None:
+    stored = gradient().rotate(90, expand=True)
+    decoded = decode(encoded(stored, image_format, exif=exif_block(TURNED, other), quality=95), LIMITS)
+    assert decoded.exif_orientation == 6
+    assert decoded.rgb.shape == (30, 40, 3)
+    assert np.abs(decoded.rgb.astype(int) - np.asarray(gradient()).astype(int)).mean() < 4
+
+
+def test_an_avif_that_pillow_stumbles_over_is_named() -> None:
+    """Its plugin writes the EXIF anew while it opens an image with a rotation, and finds a date that is a fraction."""
+    exif = exif_block(TURNED, (ExifTags.Base.DateTime, 2, b"2026:11\0"))
+    words, fraction = (struct.pack("<HHI", ExifTags.Base.DateTime, *kind) for kind in ((2, 8), (5, 1)))
+    data = encoded(gradient(), "AVIF", exif=exif)
+    assert words in data
+    with pytest.raises(UnreadableImage, match=r"image: the header cannot be read \("):
+        decode(data.replace(words, fraction), LIMITS)
+
+
 def test_a_photo_of_a_phone_is_turned_upright_once() -> None:
     """HEIC has a rotation of its own, which its decoder applies; the EXIF tag that repeats it must not count again."""
     exif = Image.Exif()
