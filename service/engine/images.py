@@ -6,10 +6,11 @@ import io
 import struct
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from service.errors import NotAnImage, TooLarge, UnreadableImage
 
@@ -81,8 +82,10 @@ def _upright(data: bytes, limits: ImageLimits) -> tuple[Image.Image, int]:
     with _open(data) as image:
         _check_size(image, limits)
         try:
+            if isinstance(image, TiffImagePlugin.TiffImageFile):
+                return _tiff_upright(image)
             image.load()
-            orientation = _orientation(image)
+            orientation = _exif_orientation(image)
             rgb = _to_rgb(image)
             # Not ImageOps.exif_transpose: it writes the whole EXIF anew, and fails on tags that have no say here.
             return (rgb.transpose(_TURNS[orientation]) if orientation in _TURNS else rgb), orientation
@@ -133,9 +136,34 @@ def _check_size(image: Image.Image, limits: ImageLimits) -> None:
         )
 
 
-def _orientation(image: Image.Image) -> int:
-    value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+def _tiff_upright(image: TiffImagePlugin.TiffImageFile) -> tuple[Image.Image, int]:
+    """Pillow turns a TIFF while it loads, and forgets the tag; without that tag it would turn by what XMP says."""
+    orientation = _known(image.tag_v2.get(ExifTags.Base.Orientation))
+    image.info.pop("xmp", None)
+    image.load()
+    return _to_rgb(image), orientation
+
+
+def _exif_orientation(image: Image.Image) -> int:
+    """The tag as EXIF has it; Image.getexif() would make it up from XMP where EXIF has none."""
+    exif = Image.Exif()
+    try:
+        exif.load(_exif_bytes(image.info))
+        return _known(exif.get(ExifTags.Base.Orientation))
+    except _DECODER_ERRORS:
+        return 1  # the pixels may be fine, and nothing says that they are to be turned
+
+
+def _exif_bytes(info: dict[str | tuple[int, int], Any]) -> bytes:
+    """The EXIF block, which ImageMagick used to keep in a PNG as hexadecimal text below a title and a length."""
+    if "exif" not in info and "Raw profile type exif" in info:
+        return bytes.fromhex("".join(info["Raw profile type exif"].split("\n")[3:]))
+    return info.get("exif") or b""
+
+
+def _known(orientation: Any) -> int:
+    """1 for what is no orientation. As in Pillow a tag counts by its value, whatever its type."""
+    return int(orientation) if orientation in range(1, 9) else 1
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 import pytest
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, PngImagePlugin
 
 from service.engine.images import ImageLimits, decode
 from service.errors import NotAnImage, ServiceError, TooLarge, UnreadableImage
@@ -82,16 +82,6 @@ def test_measured_tiffs_are_stretched_between_percentiles() -> None:
     assert abs(int(rgb[50, 0, 0]) - 127) <= 2
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_pixels_are_turned_upright(orientation: int) -> None:
-    image = Image.new("RGB", (20, 10), "white")
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    decoded = decode(encoded(image, "JPEG", exif=exif), LIMITS)
-    assert decoded.exif_orientation == orientation
-    assert decoded.rgb.shape[:2] == ((10, 20) if orientation <= 4 else (20, 10))
-
-
 def exif_block(*entries: tuple[int, int, bytes]) -> bytes:
     """EXIF with these (tag, type, value), whatever type the tag should have: what no encoder would write."""
     at = 8 + 2 + 12 * len(entries) + 4
@@ -105,6 +95,81 @@ def exif_block(*entries: tuple[int, int, bytes]) -> bytes:
 
 
 TURNED = (ExifTags.Base.Orientation, 3, b"\6\0")
+RESOLUTION = (ExifTags.Base.XResolution, 5, struct.pack("<II", 72, 1))
+
+
+# How an image is stored, from how it is seen.
+STORED: dict[int, Callable[[Image.Image], Image.Image]] = {
+    1: lambda seen: seen,
+    2: lambda seen: seen.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+    3: lambda seen: seen.transpose(Image.Transpose.ROTATE_180),
+    4: lambda seen: seen.transpose(Image.Transpose.FLIP_TOP_BOTTOM),
+    5: lambda seen: seen.transpose(Image.Transpose.TRANSPOSE),
+    6: lambda seen: seen.transpose(Image.Transpose.ROTATE_90),
+    7: lambda seen: seen.transpose(Image.Transpose.TRANSVERSE),
+    8: lambda seen: seen.transpose(Image.Transpose.ROTATE_270),
+}
+KINDS: dict[str, dict[str, object]] = {
+    "JPEG": {"quality": 95},
+    "MPO": {"quality": 95},
+    "PNG": {},
+    "WEBP": {"lossless": True},
+    "TIFF": {},
+    "TIFF with LZW": {"compression": "tiff_lzw"},
+    "AVIF": {"quality": 95},
+}
+
+
+def corners() -> Image.Image:
+    """Each quarter has its own grey, so that every turn can be told."""
+    return Image.fromarray(np.kron(np.array([[20, 90], [160, 230]], np.uint8), np.ones((16, 24), np.uint8)))
+
+
+def with_xmp(image_format: str, orientation: int) -> dict[str, object]:
+    """The options that save XMP with this orientation."""
+    xmp = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="{orientation}"/></x:xmpmeta>'.encode()
+    if image_format == "TIFF":
+        return {"tiffinfo": {700: xmp}}
+    if image_format != "PNG":
+        return {"xmp": xmp}
+    text = PngImagePlugin.PngInfo()
+    text.add_itxt("XML:com.adobe.xmp", xmp.decode())
+    return {"pnginfo": text}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pixels_are_turned_upright(orientation: int, kind: str) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    stored = STORED[orientation](corners().convert("RGB"))
+    decoded = decode(encoded(stored, kind.split()[0], exif=exif, **KINDS[kind]), LIMITS)
+    assert decoded.exif_orientation == orientation
+    assert decoded.rgb.shape == (32, 48, 3)
+    assert np.abs(decoded.rgb[..., 0].astype(int) - np.asarray(corners()).astype(int)).mean() < 4
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("exif", [{}, {"exif": exif_block(RESOLUTION)}], ids=["no EXIF", "EXIF without the tag"])
+def test_xmp_does_not_turn(image_format: str, exif: dict[str, object]) -> None:
+    data = encoded(corners(), image_format, **with_xmp(image_format, 6), **exif)
+    assert b"tiff:Orientation" in data
+    decoded = decode(data, LIMITS)
+    assert decoded.exif_orientation == 1
+    assert decoded.rgb.shape == (32, 48, 3)
+
+
+def test_exif_that_cannot_be_read_turns_nothing() -> None:
+    decoded = decode(encoded(corners(), "PNG", exif=b"Exif\0\0no TIFF header"), LIMITS)
+    assert (decoded.exif_orientation, decoded.rgb.shape) == (1, (32, 48, 3))
+
+
+def test_exif_that_imagemagick_wrote_into_a_png_counts() -> None:
+    exif = exif_block(TURNED)
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Raw profile type exif", f"\nexif\n{len(exif):8}\n{exif.hex()}\n", zip=True)
+    decoded = decode(encoded(corners(), "PNG", pnginfo=text), LIMITS)
+    assert (decoded.exif_orientation, decoded.rgb.shape) == (6, (48, 32, 3))
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])
