@@ -48,6 +48,7 @@ _TURNS = {  # by orientation tag, as ImageOps.exif_transpose turns
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_PIECE = 1 << 18  # values that are scaled at once: in float64 a whole image of the largest size would need gigabytes
 _WIDE_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -177,11 +178,26 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _narrow(image: Image.Image) -> NDArray[np.uint8]:
     """Wide grey values → 8 bit: a PNG as a viewer shows it, measured data (TIFF) from its 1st to 99th percentile."""
-    values = np.asarray(image, dtype=np.float64)
-    finite = values[np.isfinite(values)]
-    if image.format == "PNG" or not finite.size:
-        low, high = 0.0, 65535.0
-    else:
-        low, high = (float(v) for v in np.percentile(finite, (1, 99)))
-    scaled = (np.nan_to_num(values, nan=low, posinf=high, neginf=low) - low) / max(high - low, 1e-12)
-    return (np.clip(scaled, 0, 1) * 255 + 0.5).astype(np.uint8)
+    values = np.asarray(image)
+    low, high = (0.0, 65535.0) if image.format == "PNG" else _spread(values)
+    narrow = np.empty(values.shape, np.uint8)
+    for start in range(0, values.size, _PIECE):
+        piece = slice(start, start + _PIECE)
+        narrow.reshape(-1)[piece] = _scaled(values.reshape(-1)[piece], low, high)
+    return narrow
+
+
+def _spread(values: NDArray[Any]) -> tuple[float, float]:
+    """The 1st and 99th percentile of what is finite."""
+    floats = values.dtype.kind == "f"
+    if floats:
+        values = values[np.isfinite(values)]
+    if not values.size:
+        return 0.0, 65535.0
+    low, high = np.percentile(values, np.array([1.0, 99.0]), overwrite_input=floats)  # then it is a copy already
+    return float(low), float(high)
+
+
+def _scaled(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
+    wide = np.nan_to_num(values.astype(np.float64), nan=low, posinf=high, neginf=low)
+    return (np.clip((wide - low) / max(high - low, 1e-12), 0, 1) * 255 + 0.5).astype(np.uint8)

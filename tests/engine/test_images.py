@@ -4,6 +4,7 @@ import io
 import struct
 import subprocess
 import sys
+import tracemalloc
 import zlib
 from collections.abc import Callable
 
@@ -80,6 +81,33 @@ def test_measured_tiffs_are_stretched_between_percentiles() -> None:
     assert rgb.min() == 0
     assert rgb.max() == 255
     assert abs(int(rgb[50, 0, 0]) - 127) <= 2
+
+
+def ramp(dtype: type, low: float, high: float) -> Image.Image:
+    values = np.linspace(low, high, 1_000_000).astype(dtype).reshape(800, 1250)
+    return Image.fromarray(np.random.default_rng(0).permutation(values))
+
+
+WIDE = {
+    "PNG": (ramp(np.uint16, 0, 65535), 0, 65535),
+    "TIFF of 16 bits": (ramp(np.uint16, 300, 40_000), 697, 39_603),
+    "TIFF of 32 bits": (ramp(np.int32, 2e9, 2e9 + 4000), 2e9 + 40, 2e9 + 3960),
+    "TIFF of floats": (ramp(np.float32, -3, 5), -2.92, 4.92),
+}
+
+
+@pytest.mark.parametrize("kind", WIDE)
+def test_wide_values_are_narrowed_in_little_memory(kind: str) -> None:
+    """What numpy holds at its worst, the copies of the RGB pixels included."""
+    image, low, high = WIDE[kind]
+    data = encoded(image, kind.split()[0])
+    tracemalloc.start()
+    rgb = decode(data, LIMITS).rgb
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes <= 16 * image.width * image.height
+    expected = np.clip((np.asarray(image, np.float64) - low) / (high - low), 0, 1) * 255
+    assert np.abs(rgb[..., 0] - expected).max() <= 1
 
 
 def exif_block(*entries: tuple[int, int, bytes]) -> bytes:
