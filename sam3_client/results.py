@@ -38,7 +38,8 @@ class Model:
 class PromptResult:
     """The n instances of one prompt, by falling score. `boxes_xyxy` (n, 4) in pixels, `scores` (n,).
 
-    `masks_rle` and `contours` are None where they were not asked for.
+    `contours` has the outer rings of each instance, `holes` all rings within those: of holes, and of islands in them.
+    `masks_rle`, `contours` and `holes` are None where they were not asked for.
     """
 
     label: str
@@ -47,6 +48,7 @@ class PromptResult:
     size_hw: tuple[int, int]
     masks_rle: tuple[dict[str, Any], ...] | None
     contours: tuple[list[Ring], ...] | None
+    holes: tuple[list[Ring], ...] | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -123,7 +125,7 @@ def segmentation(document: Mapping[str, Any]) -> Segmentation:
 
 def _prompt_result(result: Mapping[str, Any]) -> PromptResult:
     height, width = result["mask_shape"][2:]
-    masks_rle, contours = result.get("masks_rle"), result.get("contours")
+    masks_rle, contours, holes = (result.get(name) for name in ("masks_rle", "contours", "holes"))
     return PromptResult(
         result["label"],
         _fixed(np.array(result["boxes"], np.float64).reshape(-1, 4)),
@@ -131,6 +133,7 @@ def _prompt_result(result: Mapping[str, Any]) -> PromptResult:
         (height, width),
         None if masks_rle is None else tuple(masks_rle),
         None if contours is None else tuple(contours),
+        None if holes is None else tuple(holes),
     )
 
 

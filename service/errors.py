@@ -57,6 +57,20 @@ class TooLarge(ServiceError):
     code, title, status = "too_large", "Over a size limit", 413
 
 
+GS_WAY = "upload the image to an input bucket (gs://) with a sidecar, which has no such limit"
+"""What to do about an answer that is too large for HTTP."""
+
+
+class TooManyInstances(TooLarge):
+    """An answer would hold more instances than it may; `found` are those so far, the search may have ended early."""
+
+    def __init__(self, found: int, allowed: int) -> None:
+        super().__init__(
+            f"{found} instances were found; an answer holds at most {allowed} (MAX_TOTAL_INSTANCES): "
+            f"lower max_instances, or {GS_WAY}"
+        )
+
+
 class Forbidden(ServiceError):
     """An object in a bucket that this service may not be asked for, or a push with the token of somebody else."""
 

@@ -144,7 +144,8 @@ class Settings(BaseModel):
     )
     read_buckets: tuple[str, ...] = _row(
         (),
-        "Buckets that a job's image and an `image_uri` may lie in; unset: the input buckets and the output bucket",
+        "Buckets that a job's image and an `image_uri` may lie in, with `JOBS_TOPIC` all input buckets among them; "
+        "unset: the input buckets and the output bucket",
         "bucket names, separated by commas",
     )
     write_buckets: tuple[str, ...] = _row(
@@ -254,6 +255,17 @@ class Settings(BaseModel):
                 raise ValueError(
                     f"{name.upper()}: '' is not allowed with PUSH_AUTH=oidc; allowed: {what} of the tokens"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _own_jobs_may_be_read(self) -> Settings:
+        """A folder's prompts make a job for each image in an input bucket; a refused job is a dead letter."""
+        missing = [bucket for bucket in self.input_buckets if bucket not in self.read_buckets]
+        if self.jobs_topic and self.read_buckets and missing:
+            raise ValueError(
+                f"READ_BUCKETS: {','.join(self.read_buckets)!r} is not allowed with JOBS_TOPIC; "
+                f"allowed: bucket names with all INPUT_BUCKETS among them ({', '.join(missing)} too)"
+            )
         return self
 
     @model_validator(mode="after")

@@ -13,12 +13,16 @@ from service.engine.base import Grounding, Query
 
 
 class ScriptedEngine:
-    """Finds nothing, after whatever the test has staged for a forward, which is told its number of prompts."""
+    """Answers after whatever the test has staged for a forward, which is told its number of prompts.
+
+    It finds so many instances of each prompt, side by side; those of all prompts are at the same places.
+    """
 
     info = ModelInfo("scripted", "1", "cpu", "float32")
 
-    def __init__(self, before: Callable[[int], None] = lambda prompts: None) -> None:
+    def __init__(self, before: Callable[[int], None] = lambda prompts: None, instances: int = 0) -> None:
         self.before = before
+        self._instances = instances
         self.inferences = 0
         self.busy = threading.Event()
 
@@ -35,5 +39,8 @@ class ScriptedEngine:
         self.inferences += len(queries)
         self.busy.set()
         self.before(len(queries))
-        nothing = np.zeros(0, np.float32), np.zeros((0, 4), np.float32), np.zeros((0, 2, 2), np.float32)
-        return [Grounding(*nothing) for _ in queries]
+        count = self._instances
+        left = np.arange(count, dtype=np.float32) / max(count, 1)
+        boxes = np.stack([left, np.zeros_like(left), left + 1 / max(count, 1), np.ones_like(left)], axis=1)
+        found = np.full(count, 0.9, np.float32), boxes.astype(np.float32), np.ones((count, 2, 2), np.float32)
+        return [Grounding(*found) for _ in queries]

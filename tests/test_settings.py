@@ -8,6 +8,12 @@ from service.settings import BadSetting, Settings, settings_table
 
 DOCS = Path(__file__).parent.parent / "docs" / "settings.md"
 TOPIC = "projects/p/topics/t"
+FAN_OUT = {
+    "INPUT_BUCKETS": "in-one,in-two",
+    "OUTPUT_BUCKET": "out-b",
+    "OUTPUT_PREFIX": "{bucket}/",
+    "JOBS_TOPIC": TOPIC,
+}
 
 
 def test_defaults_need_no_environment() -> None:
@@ -105,6 +111,8 @@ def test_every_setting_refuses_what_its_row_does_not_allow(name: str, value: str
         ({"PUSH_AUTH": "oidc", "PUSH_AUDIENCE": "sam3"}, "PUSH_SERVICE_ACCOUNT"),
         ({"INPUT_BUCKETS": "in-one,in-two", "OUTPUT_BUCKET": "out-b"}, "{bucket}"),
         ({"INPUT_BUCKETS": "both", "OUTPUT_BUCKET": "both"}, "OUTPUT_PREFIX"),
+        (FAN_OUT | {"READ_BUCKETS": "pictures"}, "READ_BUCKETS: 'pictures' is not allowed with JOBS_TOPIC; allowed: "),
+        (FAN_OUT | {"READ_BUCKETS": "in-one,pictures"}, "(in-two too)"),
         (
             {"INPUT_BUCKETS": "both", "OUTPUT_BUCKET": "both", "OUTPUT_PREFIX": "x/", "INPUT_PREFIX": "x/in/"},
             "OUTPUT_PREFIX",
@@ -115,6 +123,17 @@ def test_settings_that_contradict_each_other(environment: dict[str, str], named:
     with pytest.raises(BadSetting, match="is not allowed") as caught:
         Settings.from_environment(environment)
     assert named in str(caught.value)
+
+
+@pytest.mark.parametrize("change", [{"READ_BUCKETS": "in-two,out-b,in-one,pictures"}, {"READ_BUCKETS": ""}])
+def test_a_service_that_fans_out_may_read_its_inputs(change: dict[str, str]) -> None:
+    limits = Settings.from_environment(FAN_OUT | change).limits
+    assert {"in-one", "in-two"} <= set(limits.read_buckets)
+
+
+def test_without_jobs_of_its_own_a_service_may_read_where_it_likes() -> None:
+    settings = Settings.from_environment(FAN_OUT | {"READ_BUCKETS": "pictures", "JOBS_TOPIC": ""})
+    assert settings.limits.read_buckets == ("pictures",)
 
 
 def test_outputs_may_lie_beside_inputs() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from service.core import strict_json
@@ -27,6 +27,7 @@ __all__ = [
     "SidecarArrived",
     "classify",
     "classify_object",
+    "hangs_on_content_type",
     "in_scope",
     "read_message",
 ]
@@ -97,6 +98,14 @@ def classify(notification: Notification, rules: Rules) -> Arrived | Ignored:
     return classify_object(
         notification.bucket, notification.name, notification.generation, notification.content_type, rules
     )
+
+
+def hangs_on_content_type(notification: Notification, rules: Rules) -> bool:
+    """Whether the content type would decide what a notification means that does not say it: one without payload."""
+    if notification.content_type is not None:
+        return False
+    as_image = replace(notification, content_type="image/*")
+    return classify(as_image, rules) != classify(notification, rules)
 
 
 def classify_object(

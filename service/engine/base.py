@@ -84,7 +84,7 @@ class Engine(Protocol[ImageT, TextT]):
         """Resize an RGB image (H, W, 3) to the model's square (3, S, S). Thread-safe; runs on the host."""
 
     def encode_image(self, images: Sequence[NDArray[np.uint8]]) -> list[ImageT]:
-        """Encode prepared images, each (3, S, S) uint8, in one forward."""
+        """Encode prepared images, each (3, S, S) uint8, in one forward, which is done when this returns."""
 
     def encode_text(self, texts: Sequence[str]) -> list[TextT]:
         """Encode phrases in one forward."""

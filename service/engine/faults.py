@@ -12,11 +12,15 @@ from service.errors import EngineBroken, OutOfMemory, ServiceError
 
 Result = TypeVar("Result")
 
-# What the libraries say when an allocation fails: CUDA itself, cuBLAS making its workspace, torch's CPU allocator.
+# What the libraries say when an allocation fails: CUDA itself, cuBLAS making its workspace, cuDNN before its version 9
+# and since, torch's CPU allocator.
 _OUT_OF_MEMORY = (
     "out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUBLAS_STATUS_NOT_INITIALIZED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
     "can't allocate memory",
 )
 # Any other error of the CUDA runtime leaves a context in which every later call fails too.

@@ -74,11 +74,20 @@ class Forwards:
             else:
                 asked.work.found[asked.index] = outcome
         for work in step.works:
-            if not work.future.done() and not work.pending:
-                self._schedule.remove(work)
-                work.future.set_result(work.answer(now))
+            self._settle(work, now)
         if not _failures(outcomes):
             self._pace.grounded(len(outcomes), now - began)
+
+    def _settle(self, work: Work, now: float) -> None:
+        """Answer a work that is complete; refuse one that has found more than it may, and keep nothing of that."""
+        if work.future.done():
+            return
+        if excess := work.excess:
+            work.found.clear()  # masks of hundreds of megabytes, which whoever holds the work would keep
+            self._fail(work, excess)
+        elif not work.pending:
+            self._schedule.remove(work)
+            work.future.set_result(work.answer(now))
 
     def _encode_images(self, works: Sequence[Work]) -> list[Any]:
         self._observer.forward("images", len(works))

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from service.core.results import ModelInfo
 from service.engine.base import Exemplar, Grounding, Query
+from service.engine.boxes import padded_boxes
 from service.engine.faults import named_faults
-from service.engine.geometry import padded_boxes
+from service.engine.finish import finish
 from service.engine.official_weights import BadCheckpoint, read_detector
 from service.engine.pixels import normalized, resize_to_square
 from service.engine.selection import Selection, finite, select
@@ -81,6 +82,7 @@ class OfficialEngine:
         """Encode prepared images, each (3, S, S) uint8, in one forward."""
         with self._precision():
             found = self._model.backbone.forward_image(normalized(images, self._device))
+        finish(self._device)
         levels, positions = found["backbone_fpn"], found["vision_pos_enc"][-1][:1]
         return [OfficialImage(tuple(level[i : i + 1] for level in levels), positions) for i in range(len(images))]
 

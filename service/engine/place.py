@@ -18,11 +18,12 @@ _LOOK_FOR_CALLER_EVERY_S = 0.1
 
 @dataclass(frozen=True)
 class Terms:
-    """How a caller waits.
+    """How a caller waits, and for how much.
 
     urgent: goes ahead of what is not. wait_s: for a place in a full queue. timeout_s: for place and answer together.
     alone_s: what the model may need for it at most, were it alone; more is TooLong, which another try would not help.
-    gone: whether the caller has left; asked now and then while it waits.
+    gone: whether the caller has left; asked now and then while it waits. max_total: instances over all prompts that it
+    can take; None is any number.
     """
 
     urgent: bool = True
@@ -30,6 +31,7 @@ class Terms:
     timeout_s: float = float("inf")
     alone_s: float = float("inf")
     gone: Callable[[], bool] = lambda: False
+    max_total: int | None = None
 
 
 PERSON = Terms()
@@ -58,7 +60,8 @@ class Place:
     def run(self, task: Task) -> Answer:
         """Wait for the answer.
 
-        Raises DeadlineExceeded, TooLong or CallerGone when it is not wanted any more, Ending when the process ends.
+        Raises DeadlineExceeded, TooLong or CallerGone when it is not wanted any more, TooManyInstances over the task's
+        limit, Ending when the process ends.
         """
         work = Work(task, self._terms.urgent, self._deadline, self._terms.alone_s)
         self._submit(work)

@@ -16,6 +16,7 @@ from transformers.models.sam3.modeling_sam3 import box_cxcywh_to_xyxy, inverse_s
 from service.core.results import ModelInfo
 from service.engine.base import Grounding, Query
 from service.engine.faults import named_faults
+from service.engine.finish import finish
 from service.engine.fusion import Prompts, attended, flat, fuse
 from service.engine.geometry import cls_tokens, exemplar_tokens
 from service.engine.mask_head import MaskHead
@@ -95,6 +96,7 @@ class Sam3Engine:
         summaries = cls_tokens(self._model.geometry_encoder, levels[-1], positions)
         looked = attended(self._model.detr_encoder, levels[-1], positions)
         skips = self._mask_head.skips(levels)
+        finish(self._model.device)
         rows = [slice(i, i + 1) for i in range(len(images))]
         return [
             Sam3Image(levels[-1][i], positions, summaries[i], looked[i], tuple(skip[i] for skip in skips)) for i in rows

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.base import Grounding, Phrase
-from service.errors import DeadlineExceeded, ServiceError, TooLong
+from service.errors import DeadlineExceeded, ServiceError, TooLong, TooManyInstances
 
 # While people keep the model busy, every so many steps the event that waits longest comes first.
 _PATIENCE_STEPS = 4
@@ -20,25 +20,31 @@ _PATIENCE_STEPS = 4
 
 @dataclass(frozen=True)
 class Task:
-    """What one request asks of the model: its prepared image (3, S, S) uint8, phrases, one threshold and limit."""
+    """What one request asks of the model: its prepared image (3, S, S) uint8, phrases, one threshold and limit.
+
+    max_total: instances over all phrases; with more of them the rest is not worth the work. None is any number.
+    """
 
     pixels: NDArray[np.uint8]
     phrases: tuple[Phrase, ...]
     threshold: float
     limit: int
+    max_total: int | None = None
 
 
 @dataclass(frozen=True)
 class Answer:
     """One Grounding per phrase, and the milliseconds spent waiting, on the image and on the phrases.
 
-    The last two are those of the forwards that the request had a part in, whoever shared them.
+    The last two are those of the forwards that the request had a part in, whoever shared them; needed_s is what it
+    would have taken alone.
     """
 
     groundings: tuple[Grounding, ...]
     queue_ms: float
     encode_image_ms: float
     ground_ms: float
+    needed_s: float
 
 
 @dataclass(eq=False)
@@ -74,6 +80,12 @@ class Work:
         return [index for index in range(len(self.task.phrases)) if index not in self.found]
 
     @property
+    def excess(self) -> TooManyInstances | None:
+        """The error that what is found so far is already too much, if it is."""
+        count, most = sum(len(found.scores) for found in self.found.values()), self.task.max_total
+        return TooManyInstances(count, most) if most is not None and count > most else None
+
+    @property
     def needed_s(self) -> float:
         """What the whole task would take alone, at the pace of what is done of it; no time in the queue."""
         done = len(self.found)
@@ -81,15 +93,21 @@ class Work:
 
     def late(self, limit: str = "in time") -> ServiceError:
         """Why it is not done in time: TooLong when it would not have been even alone, else DeadlineExceeded."""
-        if self.needed_s > self.alone_s:
-            return TooLong(len(self.task.phrases), self.needed_s, self.alone_s)
-        return DeadlineExceeded(f"the request was not done {limit}")
+        return late(len(self.task.phrases), self.needed_s, self.alone_s, limit)
 
     def answer(self, now: float) -> Answer:
         """The whole answer, once nothing is pending."""
         queue_s = now - self.submitted - self.encode_s - self.ground_s
         groundings = tuple(self.found[index] for index in range(len(self.found)))
-        return Answer(groundings, *(round(s * 1000, 1) for s in (queue_s, self.encode_s, self.ground_s)))
+        queue_ms, encode_image_ms, ground_ms = (round(s * 1000, 1) for s in (queue_s, self.encode_s, self.ground_s))
+        return Answer(groundings, queue_ms, encode_image_ms, ground_ms, self.needed_s)
+
+
+def late(prompts: int, needed_s: float, alone_s: float, limit: str) -> ServiceError:
+    """Why work is not done in time: TooLong when it would not have been even alone, else DeadlineExceeded."""
+    if needed_s > alone_s:
+        return TooLong(prompts, needed_s, alone_s)
+    return DeadlineExceeded(f"the request was not done {limit}")
 
 
 @dataclass(frozen=True)
@@ -167,19 +185,28 @@ class Schedule:
         """People first, then events, each in the order they came; or the first event before all, when it is due."""
         people = [work for work in self._works if work.urgent]
         events = [work for work in self._works if not work.urgent]
-        if events and self._steps_without_event >= _PATIENCE_STEPS:
+        if events and self._is_due(events[0]):
             return [events[0], *people, *events[1:]]
         return people + events
 
+    def _is_due(self, first: Work) -> bool:
+        """Whether the first of a kind is an event that people have kept waiting for long enough."""
+        return not first.urgent and self._steps_without_event >= _PATIENCE_STEPS
+
     def _encode(self, works: Sequence[Work]) -> Encode | None:
-        """Encode when the first in line waits for it, or when what is encoded does not fill a forward."""
+        """Encode when the first in line waits for it, or when what is encoded does not fill a forward.
+
+        A forward is filled up only for the first one's equals: a person whose image is encoded does not wait for those
+        of events, nor an event that is due for anybody's.
+        """
         encoded = [work for work in works if work.encoded]
         fresh = [work for work in works if not work.encoded]
         if not fresh:
             return None
         first = fresh[0] is works[0]
+        equal = fresh[0].urgent == works[0].urgent and not self._is_due(works[0])
         hungry = sum(len(work.pending) for work in encoded) < self.prompt_batch
-        if not (first or hungry):
+        if not (first or (equal and hungry)):
             return None
         room = max(2 * self.image_batch - len(encoded), int(first))
         # A person's image does not wait for those of events: the vision encoder's time grows with every image.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,9 @@ from service.engine.base import Exemplar, Grounding, Phrase
 from service.engine.batcher import ModelThread, State
 from service.engine.images import ImageLimits, decode
 from service.engine.place import PERSON, Place, Terms
-from service.engine.schedule import Answer, Task
+from service.engine.schedule import Answer, Task, late
 from service.engine.suppression import suppress
-from service.errors import TooLong
+from service.errors import TooLong, TooManyInstances
 
 # An estimate is no measurement: only what is beyond it by this factor is refused unseen.
 _HOPELESS = 1.5
@@ -48,8 +48,11 @@ class Segmenter:
         """Segment the image file `data`; raises the ServiceError that names what is wrong with it or with us.
 
         A place in the queue comes first, so that no more images are decoded at a time than the queue holds. TooLong
-        when all of it would not be done within `terms.alone_s`, however short the queue.
+        when all of it would not be done within `terms.alone_s`, however short the queue. TooManyInstances before any
+        mask of the image's size is made, and without `nms_iou` as soon as enough prompts are grounded to know it. The
+        masks are made within `terms.timeout_s` too, which is looked at between two prompts.
         """
+        deadline = time.monotonic() + terms.timeout_s
         self._refuse_the_hopeless(len(prompt_set.prompts), terms.alone_s)
         timing: dict[str, float] = {}
         options = prompt_set.options
@@ -58,10 +61,14 @@ class Segmenter:
                 pixels, info = self._prepared(place, data)
             phrases = _phrases(prompt_set.prompts, (info.height, info.width))
             handed_over = time.monotonic()
-            answer = place.run(Task(pixels, phrases, options.threshold, options.max_instances))
+            # Which of the instances nms_iou will drop is known only when all are found.
+            at_once = terms.max_total if options.nms_iou is None else None
+            answer = place.run(Task(pixels, phrases, options.threshold, options.max_instances, at_once))
         timing |= self._told(answer, handed_over)
         with timed(self._observer, "postprocess", timing):
-            pairs = zip(phrases, suppress(answer.groundings, options.nms_iou), strict=True)
+            groundings = suppress(answer.groundings, options.nms_iou)
+            _refuse_excess(groundings, terms.max_total)
+            pairs = zip(phrases, _in_time(groundings, answer.needed_s, terms, deadline), strict=True)
             results = tuple(PromptResult(phrase.text, _instances(found, info, options)) for phrase, found in pairs)
         self._observer.found(sum(len(result.instances) for result in results))
         return Segmentation(info, self._model.info, results, timing)
@@ -88,6 +95,26 @@ class Segmenter:
         image = decode(data, self._limits)
         height, width = image.rgb.shape[:2]
         return place.prepare(image.rgb), ImageInfo(width, height, image.exif_orientation)
+
+
+def _in_time(groundings: Sequence[Grounding], model_s: float, terms: Terms, deadline: float) -> Iterator[Grounding]:
+    """Each in its turn, while the caller has time; after that raises as the model does.
+
+    What all would take alone is told by the masks made so far, in the thread's own time: others use the CPU as well.
+    """
+    began_s, made, wanted = time.thread_time(), 0, sum(len(found.scores) for found in groundings)
+    for found in groundings:
+        if time.monotonic() >= deadline:
+            masks_s = (time.thread_time() - began_s) * wanted / made if made else 0.0
+            raise late(len(groundings), model_s + masks_s, terms.alone_s, f"within {terms.timeout_s:g} s")
+        yield found
+        made += len(found.scores)
+
+
+def _refuse_excess(groundings: Sequence[Grounding], most: int | None) -> None:
+    count = sum(len(found.scores) for found in groundings)
+    if most is not None and count > most:
+        raise TooManyInstances(count, most)
 
 
 def _phrases(prompts: Sequence[Prompt], size_hw: tuple[int, int]) -> tuple[Phrase, ...]:

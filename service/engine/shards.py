@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -61,20 +60,38 @@ def _check_whole(path: Path, name: str) -> None:
 
 def _bytes_by_header(path: Path, size: int) -> int | None:
     """The size that the file announces (8 bytes of header length, the header, the tensors); None if it is no header."""
+    begin = header_end(path)
+    if begin is None or size < begin:
+        return begin
+    extents = tensor_extents(path)
+    return None if extents is None else max((end for _, end in extents), default=begin)
+
+
+def header_end(path: Path) -> int | None:
+    """Where the tensors of a safetensors file begin; None when its first bytes are no length of a header."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        if not 2 <= length <= _MAX_HEADER_BYTES:
-            return None
-        if size < 8 + length:
-            return 8 + length
+    return 8 + length if 2 <= length <= _MAX_HEADER_BYTES else None
+
+
+def tensor_extents(path: Path) -> list[tuple[int, int]] | None:
+    """Where each tensor begins and ends in the file, sorted; None when the file has no safetensors header."""
+    begin = header_end(path)
+    if begin is None:
+        return None
+    with path.open("rb") as file:
         try:
-            return 8 + length + max(_ends(json.loads(file.read(length))), default=0)
+            header = json.loads(file.read(begin)[8:])
+            return sorted(_extent(entry, begin) for tensor, entry in header.items() if tensor != "__metadata__")
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
 
 
-def _ends(header: dict[str, dict[str, Any]]) -> Iterable[int]:
-    return (int(entry["data_offsets"][1]) for tensor, entry in header.items() if tensor != "__metadata__")
+def _extent(entry: dict[str, Any], begin: int) -> tuple[int, int]:
+    first, last = (int(offset) for offset in entry["data_offsets"])
+    if not 0 <= first <= last:
+        raise ValueError(f"data_offsets: {first} to {last}")
+    return begin + first, begin + last
 
 
 def _refused(name: str, what: str) -> ModelUnavailable:

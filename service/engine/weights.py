@@ -19,6 +19,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from service.engine.samples import weight_samples
 from service.engine.shards import check_shards
 from service.errors import ModelUnavailable
 
@@ -145,20 +146,18 @@ def _check_complete(folder: Path, name: str, layout: Layout) -> None:
         check_shards(folder, name)
 
 
-def fingerprint(folder: Path, layout: Layout = TRANSFORMERS, blocks: int = 16, block_bytes: int = 65536) -> str:
-    """12 hex digits that change with the weights: config.json, sizes and evenly spaced blocks of each weight file.
+def fingerprint(folder: Path, layout: Layout = TRANSFORMERS) -> str:
+    """12 hex digits that change when the weights do: of config.json and of samples from each weight file.
 
-    Reading a full-size checkpoint whole would cost seconds at every start; any training step changes every block.
+    The samples have a part of every tensor where the file says where those are; reading a full-size checkpoint
+    whole would cost seconds at every start.
     """
     config = folder / "config.json"
     digest = hashlib.sha256(config.read_bytes() if config.is_file() else b"")
     for path in sorted(folder.glob(layout.weights)):
-        size = path.stat().st_size
-        digest.update(f"{path.name}:{size}".encode())
-        with path.open("rb") as file:
-            for block in range(blocks):
-                file.seek(size * block // blocks)
-                digest.update(file.read(block_bytes))
+        digest.update(f"{path.name}:{path.stat().st_size}".encode())
+        for sample in weight_samples(path):
+            digest.update(sample)
     return digest.hexdigest()[:12]
 
 

@@ -8,38 +8,27 @@ from service.core.fields import Fields
 from service.core.results import Segmentation
 from service.engine.images import ImageLimits
 from service.engine.pictures import Pictures
-from service.errors import TooLarge
+from service.errors import GS_WAY, TooLarge
 from service.settings import Settings
 
 CONTENT_TYPES = {"json": "application/json", "png": "image/png", "overlay": "image/webp"}
-_GS_WAY = "upload the image to an input bucket (gs://) with a sidecar, which has no such limit"
 
 
 class Answers:
-    """Renders answers in every format, within the limits of the settings."""
+    """Renders answers in every format, of so many bytes as the settings allow."""
 
     def __init__(self, settings: Settings) -> None:
-        self._max_instances = settings.max_total_instances
         self._max_bytes = settings.max_response_bytes
         self._pictures = Pictures(ImageLimits(settings.max_pixels))
 
     def render(self, segmentation: Segmentation, fields: Fields, data: bytes) -> tuple[bytes, str]:
-        """Body and content type. `data` is the image file. TooLarge where a limit would have to cut the answer."""
-        self._check_count(segmentation)
+        """Body and content type. `data` is the image file. TooLarge where the limit would have to cut the answer."""
         body = self._body(segmentation, fields, data)
         if len(body) > self._max_bytes:
             raise TooLarge(
-                f"the answer has {len(body)} bytes; at most {self._max_bytes} are sent (MAX_RESPONSE_BYTES): {_GS_WAY}"
+                f"the answer has {len(body)} bytes; at most {self._max_bytes} are sent (MAX_RESPONSE_BYTES): {GS_WAY}"
             )
         return body, CONTENT_TYPES[fields.format]
-
-    def _check_count(self, segmentation: Segmentation) -> None:
-        count = sum(len(result.instances) for result in segmentation.results)
-        if count > self._max_instances:
-            raise TooLarge(
-                f"{count} instances were found; an answer holds at most {self._max_instances} (MAX_TOTAL_INSTANCES): "
-                f"lower max_instances, or {_GS_WAY}"
-            )
 
     def _body(self, segmentation: Segmentation, fields: Fields, data: bytes) -> bytes:
         if fields.format == "png":

@@ -26,7 +26,11 @@ def blueprint(settings: Settings, segmenter: Segmenter, images: BucketImages, bu
         with budget.within(settings.request_timeout_s):
             fields = read_fields(request, limits)
             data = _image(fields, segmenter, images)
-            terms = Terms(timeout_s=budget.left_s(), gone=has_gone(request.environ))
+            terms = Terms(
+                timeout_s=budget.left_s(),
+                gone=has_gone(request.environ),
+                max_total=settings.max_total_instances,
+            )
             segmentation = segmenter.segment(data, fields.prompt_set, terms)
         body, content_type = answers.render(segmentation, fields, data)
         return Response(body, content_type=content_type)

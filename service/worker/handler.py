@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -19,18 +20,30 @@ from service.core.events import (
     Notification,
     SidecarArrived,
     classify,
+    hangs_on_content_type,
     read_message,
 )
 from service.core.naming import gs_uri
 from service.core.observe import SILENT, Observer
 from service.engine.segmenter import Segmenter
-from service.errors import BadEnvelope, CloudUnavailable, NotFound, PreconditionFailed, ServiceError
+from service.errors import (
+    BadEnvelope,
+    CloudUnavailable,
+    DeadlineExceeded,
+    Ending,
+    EngineBroken,
+    NotFound,
+    NotReady,
+    PreconditionFailed,
+    QueueFull,
+    ServiceError,
+)
 from service.settings import Settings
 from service.worker.dead_letters import DeadLetters
 from service.worker.direct import DirectJobs
 from service.worker.folder import PAGE_SIZE, FolderFanOut
 from service.worker.job import ATTEMPTS, JobRunner
-from service.worker.named import Elsewhere, Place, look_at, placed
+from service.worker.named import Elsewhere, Place, look_again, placed
 from service.worker.outcome import Outcome
 from service.worker.sources import PromptFinder
 from service.worker.surroundings import JOB_ID, Surroundings, look
@@ -38,6 +51,9 @@ from service.worker.surroundings import JOB_ID, Surroundings, look
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
     from service.gcp.publisher import Publisher
     from service.gcp.storage import ObjectInfo, ObjectStore
+
+# Errors that tell of the service, not of the image that met them.
+_OF_THE_SERVICE = (QueueFull, NotReady, Ending, EngineBroken, CloudUnavailable, DeadlineExceeded)
 
 
 class Worker:
@@ -117,7 +133,7 @@ class Worker:
         return self._notified(event)
 
     def _notified(self, notification: Notification) -> list[Outcome]:
-        event = classify(notification, self._rules)
+        event = classify(self._with_content_type(notification), self._rules)
         if isinstance(event, Ignored):
             return [Outcome("ignored", gs_uri(notification.bucket, notification.name), event.reason)]
         if isinstance(event, FolderPromptsArrived):  # needs no model
@@ -127,6 +143,13 @@ class Worker:
             return self._sidecar(event)
         return [self._image(event, look(self._store, self._rules, event.bucket, event.name))]
 
+    def _with_content_type(self, notification: Notification) -> Notification:
+        """The same; where the object must be asked what it is, as it is called like no image, with its answer."""
+        if not hangs_on_content_type(notification, self._rules):
+            return notification
+        found = self._store.stat(notification.bucket, notification.name, notification.generation)
+        return replace(notification, content_type=found.content_type) if found else notification
+
     def _sidecar(self, event: SidecarArrived) -> list[Outcome]:
         around = look(self._store, self._rules, event.bucket, event.name)
         subject = gs_uri(event.bucket, event.name)
@@ -135,7 +158,25 @@ class Worker:
         images = around.images_of(event.name, self._rules)
         if not images:
             return [Outcome("waiting_for_image", subject)]
-        return [self._image(ImageArrived(event.bucket, image.name, image.generation), around) for image in images]
+        return self._every([ImageArrived(event.bucket, image.name, image.generation) for image in images], around)
+
+    def _every(self, images: Sequence[ImageArrived], around: Surroundings) -> list[Outcome]:
+        """Give every image its turn, then raise the first error: one that fails each time must not starve the others.
+
+        What says that the service cannot work now is raised at once: the others would fare no better.
+        """
+        outcomes: list[Outcome] = []
+        errors: list[Exception] = []
+        for image in images:
+            try:
+                outcomes.append(self._image(image, around))
+            except _OF_THE_SERVICE:
+                raise
+            except Exception as error:  # noqa: BLE001 - raised below, when the others have had their turn
+                errors.append(error)
+        if errors:
+            raise errors[0]
+        return outcomes
 
     def _image(self, event: ImageArrived, around: Surroundings) -> Outcome:
         """Run the job of an image, looking again whenever somebody else was faster."""
@@ -146,7 +187,7 @@ class Worker:
             except Elsewhere as elsewhere:
                 place = elsewhere.place
             except (PreconditionFailed, NotFound):
-                place = place and look_at(self._store, place.output)
+                place = place and look_again(self._store, place)
             around = look(self._store, self._rules, event.bucket, event.name, outputs_too=place is None)
         raise CloudUnavailable(f"{gs_uri(event.bucket, event.name)} or its outputs kept changing")
 

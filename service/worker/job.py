@@ -14,6 +14,7 @@ from service.core.documents import RequestRecord, SourceRecord, error_document, 
 from service.core.jobs import job_key
 from service.core.naming import gs_uri, output_name
 from service.core.observe import SILENT, Observer, timed
+from service.core.options import Options
 from service.core.prompts import Prompt, PromptSet
 from service.core.sources import source_metadata
 from service.engine.images import ImageLimits
@@ -81,15 +82,15 @@ class JobRunner:
                 output_name(self._settings.output_prefix, job.bucket, job.image.name)
             check_free(job, request.prompt_set.options)
         except (NameTooLong, OutputTaken) as error:
-            return self.fail(replace(job, slots=None, beside={}), error, request).outcome
+            return self.fail(_nowhere(job), error, request).outcome
         return self._once(job, request)
 
     def fail(self, job: Job, error: ServiceError, request: RequestRecord | None) -> Done:
         """Write down a fault of the input, once; any other error is raised again."""
         if not _is_input_fault(error):
             raise error
-        if request is None:
-            job = moved(self._store, job, None)
+        if request is None:  # nobody has looked yet whether the place that the job names is free
+            job, error = _where_free(moved(self._store, job, None), error)
         job_id = self._job_id(job, request.prompt_set if request else _unread(job))
         document = error_document(_source(job), error, job_id, self._clock(), request)
         if job.slots and job.slots[1].holds(job_id):
@@ -169,6 +170,7 @@ class JobRunner:
             self._store.write_json(mine.bucket, mine.name, data, if_generation=mine.generation, metadata=metadata)
         self._announcer.announce(job, document, mine, request, replayed=False)
         self._exclude(other)
+        self._remove_outdated(job)
         self._renditions.clear(job, keep=document.get("renditions", ()))
         return Done(settled(job, document), document, mine)
 
@@ -192,6 +194,7 @@ class JobRunner:
         self._announcer.announce(job, document, mine, request, replayed=True)
         if other.found:
             self._exclude(other)
+        self._remove_outdated(job)
         self._renditions.clear(job, keep=document.get("renditions", ()), older_than=mine.generation)
         return Done(replayed(job), document, mine)
 
@@ -204,6 +207,11 @@ class JobRunner:
         if not gone:
             raise PreconditionFailed(f"{gs_uri(other.bucket, other.name)} has been written meanwhile")
 
+    def _remove_outdated(self, job: Job) -> None:
+        """Delete the error of earlier prompts as we saw it; one that is newer tells of newer prompts and stays."""
+        if job.outdated:
+            self._store.delete(job.outdated.bucket, job.outdated.name, job.outdated.generation)
+
     def _job_id(self, job: Job, prompt_set: PromptSet) -> str:
         return self.job_id(job.bucket, job.image.name, job.image.generation, prompt_set)
 
@@ -211,6 +219,19 @@ class JobRunner:
 def _is_input_fault(error: ServiceError) -> bool:
     """NotFound is none: the object was replaced between the look and the read."""
     return error.status < 500 and not error.retryable and not isinstance(error, NotFound)
+
+
+def _where_free(job: Job, error: ServiceError) -> tuple[Job, ServiceError]:
+    """The same, or OutputTaken and no place to write to when the named place is somebody else's."""
+    try:
+        check_free(job, Options())  # options that cannot be read ask for nothing beside the document
+    except OutputTaken as taken:
+        return _nowhere(job), taken
+    return job, error
+
+
+def _nowhere(job: Job) -> Job:
+    return replace(job, slots=None, beside={})
 
 
 def _unread(job: Job) -> PromptSet:

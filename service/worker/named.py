@@ -18,11 +18,12 @@ if TYPE_CHECKING:  # what is only named in annotations need not be imported by a
 
 @dataclass(frozen=True)
 class Place:
-    """Where a result goes and what was there, and beside it, when we looked."""
+    """Where a result goes and what was there, and beside it, when we looked; `outdated` as in Job."""
 
     output: Output
     slots: tuple[Slot, Slot]
     beside: Mapping[str, Slot]
+    outdated: Slot | None = None
 
 
 class Elsewhere(Exception):
@@ -42,9 +43,25 @@ def look_at(store: ObjectStore, output: Output) -> Place:
     return Place(output, *places(output, found))
 
 
+def look_again(store: ObjectStore, place: Place) -> Place:
+    """What lies there now."""
+    return replace(look_at(store, place.output), outdated=place.outdated)
+
+
 def placed(job: Job, place: Place | None) -> Job:
     """The same job with its documents at that place; None leaves them where its image's name says."""
-    return job if place is None else replace(job, output=place.output, slots=place.slots, beside=place.beside)
+    if place is None:
+        return job
+    outdated = place.outdated or _outdated(job)
+    return replace(job, output=place.output, slots=place.slots, beside=place.beside, outdated=outdated)
+
+
+def _outdated(job: Job) -> Slot | None:
+    """The error where the image's name says, once its prompts name another place; a job's own word outdates nothing."""
+    if job.output is not None:
+        return job.outdated
+    error = job.slots[1] if job.slots and job.caller.output is None else None
+    return error if error and error.ours else None
 
 
 def moved(store: ObjectStore, job: Job, by_prompts: Output | None) -> Job:
@@ -59,7 +76,7 @@ def moved(store: ObjectStore, job: Job, by_prompts: Output | None) -> Job:
         return job
     place = look_at(store, wanted) if wanted else None
     if place is None or not _made_from_no_newer(place, job):
-        raise Elsewhere(place)
+        raise Elsewhere(place and replace(place, outdated=_outdated(job)))
     return placed(job, place)
 
 

@@ -86,7 +86,7 @@ class Job:
 
     `prompts` is None when the job brings its own. `output` is the name that was asked for, if any, of the first place;
     a job for which nobody has asked goes where its image's name says. beside: the places of what options may ask for,
-    by option.
+    by option. outdated: the error document where the image's name says, of prompts that did not name `output` yet.
     """
 
     bucket: str
@@ -96,6 +96,7 @@ class Job:
     beside: Mapping[str, Slot] = field(default_factory=dict)
     output: Output | None = None
     caller: Caller = Caller()
+    outdated: Slot | None = None
 
 
 @dataclass(frozen=True)

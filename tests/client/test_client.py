@@ -58,6 +58,26 @@ def test_the_demo_scene(service: Any) -> None:
     assert len(alike.contours) == 2
 
 
+def test_contours_and_holes_of_a_ring(script: Any) -> None:
+    outer, inner = [[0, 0], [9, 0], [9, 9], [0, 9]], [[3, 3], [6, 3], [6, 6], [3, 6]]
+    found = {"label": "ring", "boxes": [[0, 0, 9, 9]], "scores": [0.9], "mask_shape": [1, 1, 10, 10]}
+    for more in ({}, {"contours": [[outer]]}, {"contours": [[outer]], "holes": [[inner]]}):
+        script.answers.append((200, FOUND[1], json.dumps(ANSWER | {"results": [found | more]}).encode()))
+    with Sam3Client(script.url) as client:
+        neither, plain, both = (client.segment(b"image", "ring").results[0] for _ in range(3))
+    assert (neither.contours, neither.holes) == (None, None)
+    assert (plain.contours, plain.holes) == (([outer],), None)
+    assert (both.contours, both.holes) == (([outer],), ([inner],))
+
+
+def test_holes_come_where_they_are_asked_for(service: Any) -> None:
+    with Sam3Client(service.url) as client:
+        found = client.segment(str(DEMO), "frog", return_masks=False, contour_holes=True).results[0]
+    assert found.contours is None
+    assert found.holes is not None
+    assert len(found.holes) == FROGS
+
+
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_a_coco_data_set_that_pycocotools_reads(service: Any, capsys: pytest.CaptureFixture[str]) -> None:
     with Sam3Client(service.url) as client:

@@ -108,10 +108,65 @@ def test_a_sidecar_may_say_where_its_result_goes(bench: Any, stage: Any) -> None
     assert outputs(bench, "orders/side-job") == ["orders/side-job.json"]
     assert s.handle(bench.upload("job/side.prompts.json", "{broken")) == ["failed"]
     assert outputs(bench, "job/side") == ["job/side.jpg.error.json"]
+    assert s.handle(bench.upload("job/side.prompts.json", sidecar)) == ["replayed"]
+    assert outputs(bench, "job/side") == [], "the error of the broken sidecar is not true any more"
+
+
+def test_an_error_is_outdated_also_when_the_place_must_be_looked_at_twice(bench: Any, stage: Any) -> None:
+    """What lies there was made of a newer image, and so may know newer inputs."""
+    s = stage()
+    bench.upload("job/twice-a.jpg", b"image", "image/jpeg")
+    assert s.handle(bench.upload("job/twice-a.prompts.json", "{broken")) == ["failed"]
+    newer = bench.upload("job/twice-b.jpg", b"image", "image/jpeg")
+    output = "gs://sam3-output/orders/twice.json"
+    assert deliver(s, image=uri(newer), prompts=["cat"], output=output) == ["succeeded"]
+    sidecar = bench.upload("job/twice-a.prompts.json", json.dumps({"prompts": ["cat"], "output": output}))
+    assert s.handle(sidecar) == ["succeeded"]
+    assert outputs(bench, "job/twice-a") == []
+
+
+def test_an_outdated_error_that_a_crash_has_left_goes_with_the_redelivery(bench: Any, stage: Any) -> None:
+    s = stage()
+    bench.upload("job/left.jpg", b"image", "image/jpeg")
+    s.handle(bench.upload("job/left.prompts.json", "{broken"))
+    output = "gs://sam3-output/orders/left.json"
+    sidecar = bench.upload("job/left.prompts.json", json.dumps({"prompts": ["cat"], "output": output}))
+
+    def down(call: str) -> None:
+        if call == "delete":
+            raise CloudUnavailable("down")
+
+    s.store.trouble = down
+    with pytest.raises(CloudUnavailable):
+        s.handle(sidecar)
+    assert outputs(bench, "job/left") == ["job/left.jpg.error.json"]
+    s.store.trouble = lambda call: None
+    assert s.handle(sidecar) == ["replayed"]
+    assert outputs(bench, "job/left") == []
+
+
+@pytest.mark.parametrize("by", ["job", "somebody else"])
+def test_what_no_prompts_have_outdated_stays(bench: Any, stage: Any, by: str) -> None:
+    """An error while another job says itself where its result goes, and an object that only is called like one."""
+    s = stage()
+    name = f"job/stays-{by}"
+    image = bench.upload(f"{name}.jpg", b"image", "image/jpeg")
+    bench.upload(f"{name}.prompts.json", "{broken")
+    output = f"gs://sam3-output/orders/{by}.json"
+    if by == "job":
+        assert s.handle(image) == ["failed"]
+        assert deliver(s, image=uri(image), prompts=["cat"], output=output) == ["succeeded"]
+        bench.upload(f"{name}.prompts.json", '["dog"]')
+        assert deliver(s, image=uri(image), output=output) == ["succeeded"]
+    else:
+        put(bench, f"{name}.jpg.error.json", '"precious"')
+        sidecar = json.dumps({"prompts": ["cat"], "output": output})
+        assert s.handle(bench.upload(f"{name}.prompts.json", sidecar)) == ["succeeded"]
+    assert outputs(bench, name) == [f"{name}.jpg.error.json"]
 
 
 @pytest.mark.parametrize("taken", ["mine.json", "mine.error.json"])
-@pytest.mark.parametrize("by", ["job", "sidecar"])
+@pytest.mark.parametrize("by", ["job", "sidecar", "job with unreadable prompts"])
 def test_what_somebody_else_has_written_is_never_replaced(bench: Any, stage: Any, taken: str, by: str) -> None:
     s = stage()
     folder = f"taken-{by}-{taken}"
@@ -120,6 +175,9 @@ def test_what_somebody_else_has_written_is_never_replaced(bench: Any, stage: Any
     output = f"gs://sam3-output/{folder}/mine.json"
     if by == "job":
         assert deliver(s, image=uri(image), prompts=["cat"], output=output) == ["failed"]
+    elif by == "job with unreadable prompts":
+        bench.upload(f"{folder}/a.prompts.json", "{broken")
+        assert deliver(s, image=uri(image), output=output) == ["failed"]
     else:
         bench.upload(f"{folder}/a.prompts.json", json.dumps({"prompts": ["cat"], "output": output}))
         assert s.handle(image) == ["failed"]

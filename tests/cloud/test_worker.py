@@ -8,13 +8,25 @@ import threading
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from service.core.envelopes import Message
 from service.core.events import Notification
-from service.errors import BadEnvelope, BadField, CloudUnavailable, NotReady, UnreadableImage
+from service.errors import (
+    BadEnvelope,
+    BadField,
+    CloudUnavailable,
+    DeadlineExceeded,
+    Ending,
+    NotReady,
+    OutOfMemory,
+    QueueFull,
+    ServiceError,
+    UnreadableImage,
+)
 
 PROMPTS = '["cat", "dog"]'
 
@@ -40,6 +52,15 @@ def once(action: Callable[[], Any]) -> Callable[[], None]:
             pending.pop()()
 
     return act
+
+
+def failing(error: Exception) -> Callable[[], None]:
+    """Raise at every call."""
+
+    def fail() -> None:
+        raise error
+
+    return fail
 
 
 def replayed(bench: Any, name: str) -> list[str]:
@@ -237,6 +258,26 @@ def test_an_image_without_a_suffix(bench: Any, stage: Any) -> None:
     assert s.handle(image) == ["succeeded"]
 
 
+def test_an_image_without_a_suffix_whose_event_does_not_say_what_it_is(bench: Any, stage: Any) -> None:
+    """As notifications without payload: the sidecar came first, so no other event would start the work."""
+    s = stage()
+    assert s.handle(bench.upload("untold/photo.prompts.json", PROMPTS)) == ["waiting_for_image"]
+    image = replace(bench.upload("untold/photo", b"image", "image/jpeg"), content_type=None)
+    assert s.handle(image) == ["succeeded"]
+    assert s.handle(replace(bench.upload("untold/photo", b"image", "image/jpeg"), content_type=None)) == ["succeeded"]
+    assert s.handle(image) == ["ignored"], "what has been overwritten cannot be asked"
+
+
+def test_only_what_hangs_on_its_content_type_is_asked_for_it(bench: Any, stage: Any) -> None:
+    s = stage(INPUT_PREFIX="in/")
+    for name, calls in (("in/report", ["stat"]), ("out/report", []), ("in/folder/", [])):
+        untold = replace(bench.upload(name, b"x", "text/plain"), content_type=None)
+        assert (s.handle(untold), s.store.calls) == (["ignored"], calls)
+        s.store.calls.clear()
+    deleted = replace(bench.upload("in/gone", b"x", "image/png"), content_type=None, event_type="OBJECT_DELETE")
+    assert (s.handle(deleted), s.store.calls) == (["ignored"], [])
+
+
 @pytest.mark.parametrize(
     ("sidecar", "code"),
     [
@@ -372,6 +413,36 @@ def test_an_unreadable_image_in_the_middle_of_a_stem_stops_no_other(bench: Any, 
 
     s.segmenter.before = once(fail)
     assert s.handle(bench.upload("mixed/a.prompts.json", PROMPTS)) == ["failed", "succeeded", "succeeded"]
+
+
+@pytest.mark.parametrize("error", [OutOfMemory("none is left"), ValueError("a shape that no model should have")])
+def test_an_image_that_keeps_failing_does_not_starve_the_others_of_its_stem(
+    bench: Any, stage: Any, error: Exception
+) -> None:
+    """Its event is given back once each of them has had its turn."""
+    s = stage()
+    folder = f"starve-{type(error).__name__}"
+    for name in ("a.gif", "a.jpg", "a.png"):
+        bench.upload(f"{folder}/{name}", b"image", "image/jpeg")
+    sidecar = bench.upload(f"{folder}/a.prompts.json", PROMPTS)
+    s.segmenter.before = once(failing(error))
+    with pytest.raises(type(error)):
+        s.handle(sidecar)
+    assert [bool(bench.output(f"{folder}/a.{suffix}.json")) for suffix in ("gif", "jpg", "png")] == [False, True, True]
+    assert s.handle(sidecar) == ["succeeded", "replayed", "replayed"]
+
+
+@pytest.mark.parametrize("error", [QueueFull("full"), Ending(), CloudUnavailable("gone"), DeadlineExceeded("late")])
+def test_a_service_that_cannot_work_now_does_not_try_the_others_of_a_stem(
+    bench: Any, stage: Any, error: ServiceError
+) -> None:
+    s = stage()
+    for name in ("a.jpg", "a.png"):
+        bench.upload(f"{error.code}/{name}", b"image", "image/jpeg")
+    s.segmenter.before = failing(error)
+    with pytest.raises(type(error)):
+        s.handle(bench.upload(f"{error.code}/a.prompts.json", PROMPTS))
+    assert s.segmenter.calls == 1
 
 
 def test_an_object_that_keeps_changing_is_given_back(bench: Any, stage: Any) -> None:

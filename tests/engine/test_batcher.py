@@ -31,6 +31,7 @@ from service.errors import (
     QueueFull,
     ServiceError,
     TooLong,
+    TooManyInstances,
 )
 
 PIXEL = np.zeros((1, 1, 3), np.uint8)
@@ -460,3 +461,15 @@ def test_a_forward_that_fails_is_no_measure() -> None:
         assert model.estimate_s(1) is None
         ask(model, "0.1")
         assert model.estimate_s(1) is not None
+
+
+def test_what_has_found_too_much_is_refused_and_lets_go_of_it() -> None:
+    work = Work(Task(PIXEL, tuple(map(Phrase, ["0.1", "0.2", "0.3"])), 0.5, 10, max_total=1), urgent=True)
+    schedule = Schedule(1, 2)
+    schedule.add(work)
+    forwards = Forwards(ScriptedEngine(), schedule, 1000, Pace())
+    while step := schedule.next():
+        forwards.run(step)
+    with pytest.raises(TooManyInstances, match="2 instances were found; an answer holds at most 1"):
+        work.future.result(0)
+    assert not work.found

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from service.engine import pretrained
 from service.engine.base import Exemplar, Grounding, Query
+from service.engine.geometry import exemplar_tokens, modeling_sam3
 from service.engine.sam3 import Sam3Engine, Sam3Query
 from service.engine.weights import EMBEDDED, Checkpoint
 
@@ -69,6 +70,57 @@ def test_equals_the_models_own_forward(scene: Image, text: str, assert_is_forwar
         input_boxes_labels=labels,
     )
     assert_is_forward(engine.ground(queries), theirs)
+
+
+@torch.inference_mode()
+def test_the_tokens_are_the_models_own_bit_for_bit(engine: Sam3Engine, scene: Image) -> None:
+    """In float32; the padding of shorter prompts is left out."""
+    [image] = engine.encode_image([engine.prepare(scene)])
+    groups = GROUPS[1:]
+    features, encoder = image.features.expand(len(groups), -1, -1, -1), engine._model.geometry_encoder
+    boxes, labels = as_transformers_wants_them(groups)
+    theirs = encoder(
+        box_embeddings=boxes.float(),
+        box_mask=labels != PADDING,
+        box_labels=labels.clamp(min=0),
+        img_feats=(features,),
+        img_pos_embeds=(image.positions.expand_as(features),),
+    ).last_hidden_state
+    for row, tokens in enumerate(exemplar_tokens(encoder, features, image.positions, groups)):
+        assert torch.equal(tokens[0], theirs[row, : len(groups[row]) + 1])
+
+
+def box_40_px_wide(center_x: int) -> Exemplar:
+    """On a photo 4000 pixels wide, whose neighbours 4 pixels on are the same number in bfloat16."""
+    return Exemplar(((center_x - 20) / 4000, 0.4, (center_x + 20) / 4000, 0.42))
+
+
+@torch.inference_mode()
+def test_bfloat16_tells_places_apart_where_everything_looks_the_same(scene: Image) -> None:
+    engine = load(torch.bfloat16)
+    [image] = engine.encode_image([engine.prepare(scene)])
+    blank = torch.zeros_like(image.features).expand(2, -1, -1, -1)
+    groups = [(box_40_px_wide(3620),), (box_40_px_wide(3624),)]
+    one, other = exemplar_tokens(engine._model.geometry_encoder, blank, image.positions, groups)
+    assert not torch.equal(one[:, 0], other[:, 0])
+
+
+@torch.inference_mode()
+def test_bfloat16_looks_at_exactly_what_is_in_a_box(scene: Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = load(torch.bfloat16)
+    [image] = engine.encode_image([engine.prepare(scene)])
+    operators = modeling_sam3.torchvision.ops
+    pool, pooled = operators.roi_align, []
+
+    def recorded(features: torch.Tensor, boxes: Sequence[torch.Tensor], output_size: int) -> torch.Tensor:
+        pooled.extend(boxes)
+        return pool(features, boxes, output_size)
+
+    monkeypatch.setattr(operators, "roi_align", recorded)
+    box = box_40_px_wide(3620)
+    exemplar_tokens(engine._model.geometry_encoder, image.features, image.positions, [(box,)])
+    height, width = image.features.shape[-2:]
+    np.testing.assert_allclose(pooled[0][0], np.array(box.box_xyxy) * (width, height, width, height), rtol=1e-6)
 
 
 def test_every_exemplar_matters(engine: Sam3Engine, scene: Image) -> None:

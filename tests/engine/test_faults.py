@@ -35,9 +35,13 @@ def test_an_allocation_that_fails_is_out_of_memory_and_lets_go_of_its_tensors() 
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."), OutOfMemory),
         (RuntimeError("CUDA error: out of memory"), OutOfMemory),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), OutOfMemory),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), OutOfMemory),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"), OutOfMemory),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED"), OutOfMemory),
         (MemoryError(), OutOfMemory),
         (RuntimeError("CUDA error: an illegal memory access was encountered\nCUDA kernel errors …"), EngineBroken),
         (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), EngineBroken),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR"), EngineBroken),
         (RuntimeError("shape '[2, 3]' is invalid for input of size 5"), type(None)),
     ],
 )

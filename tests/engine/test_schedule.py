@@ -98,6 +98,44 @@ def test_a_persons_image_does_not_wait_for_those_of_events() -> None:
     assert filled(bulk, person).next() == Encode((person,))
 
 
+def test_a_person_is_grounded_before_the_image_of_an_event_is_encoded() -> None:
+    person, bulk = work(), event()
+    assert steps(filled(person, bulk, images=1)) == [
+        ("Encode", [person]),
+        ("Ground", [person]),
+        ("Encode", [bulk]),
+        ("Ground", [bulk]),
+    ]
+
+
+def test_a_backlog_of_events_costs_a_person_no_forward() -> None:
+    person, backlog = work(), [event() for _ in range(12)]
+    schedule = filled(*backlog, person, images=4, prompts=8)
+    assert steps(schedule)[:3] == [("Encode", [person]), ("Ground", [person]), ("Encode", backlog[:4])]
+
+
+def test_events_alone_still_fill_their_forwards() -> None:
+    events = [event() for _ in range(8)]
+    assert steps(filled(*events, images=4, prompts=8)) == [
+        ("Encode", events[:4]),
+        ("Encode", events[4:]),
+        ("Ground", events),
+    ]
+
+
+def test_an_encoded_event_that_is_due_does_not_wait_for_a_persons_image() -> None:
+    bulk = event()
+    schedule = filled(bulk)
+    serve(schedule)
+    for _ in range(2):
+        schedule.add(work(4))  # as many as fill a forward, so that the event has no part in it
+        serve(schedule), serve(schedule)
+    schedule.add(work())
+    due = serve(schedule)
+    assert isinstance(due, Ground)
+    assert due.works == (bulk,)
+
+
 def test_people_cannot_starve_an_event() -> None:
     bulk = event()
     schedule = filled(bulk, images=1, prompts=1)

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,13 +17,15 @@ from service.core.masks import paste
 from service.core.options import Options
 from service.core.prompts import Prompt, PromptSet
 from service.core.results import Instance, Segmentation
+from service.engine.base import Grounding, Query
 from service.engine.batcher import BatchPolicy, ModelThread
 from service.engine.images import ImageLimits
 from service.engine.loading import EngineConfig, load_engine
 from service.engine.place import Terms
 from service.engine.segmenter import Segmenter
 from service.engine.weights import EMBEDDED
-from service.errors import BadField, NotAnImage, TooLong
+from service.errors import BadField, DeadlineExceeded, NotAnImage, TooLong
+from tests.scripted import ScriptedEngine
 
 PHOTOS = Path(skimage.__file__).parent / "data"
 
@@ -157,3 +160,39 @@ def test_what_could_never_be_done_in_time_is_refused_before_it_is_decoded() -> N
     with pytest.raises(NotAnImage):
         segmenter.segment(b"no image", request("cat", "dog"), Terms(urgent=False, alone_s=needed_s / 1.4))
     model.close()
+
+
+class ManyMasks(ScriptedEngine):
+    """Finds fifty instances as large as the image for every prompt, in no time."""
+
+    def ground(self, queries: Sequence[Query[str, Any]]) -> list[Grounding]:
+        noise = np.random.default_rng(1).normal(size=(50, 72, 72)).astype(np.float32)
+        return [Grounding(np.ones(50, np.float32), np.ones((50, 4), np.float32), noise) for _ in queries]
+
+
+@pytest.fixture
+def many_masks() -> Iterator[Segmenter]:
+    model = ModelThread(lambda report: ManyMasks())
+    model.start().result(10)
+    yield Segmenter(model, ImageLimits())
+    model.close()
+
+
+@pytest.mark.parametrize(
+    ("alone_s", "error", "said"),
+    [
+        (float("inf"), DeadlineExceeded, "not done within 0.3 s"),
+        (0.4, TooLong, "prompts: 20 on this image take at least"),
+    ],
+)
+def test_masks_are_made_within_the_callers_time_too(
+    many_masks: Segmenter, alone_s: float, error: type[Exception], said: str
+) -> None:
+    """What would not end in time even alone is not tried again."""
+    data = io.BytesIO()
+    Image.new("RGB", (1000, 1000)).save(data, "PNG")
+    asked = request(*map(str, range(20)))
+    with pytest.raises(error, match=said):
+        many_masks.segment(data.getvalue(), asked, Terms(timeout_s=0.3, alone_s=alone_s))
+    few = many_masks.segment(data.getvalue(), request("one"), Terms(timeout_s=30))
+    assert len(few.results[0].instances) == 50

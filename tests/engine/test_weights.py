@@ -8,13 +8,14 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
+from service.engine.samples import weight_samples
 from service.engine.weights import EMBEDDED, Source, fingerprint, resolve
 from service.errors import ModelUnavailable
 from tests.serving import serving
@@ -154,14 +155,67 @@ def test_a_folder_is_taken_as_it_is(tmp_path: Path) -> None:
     assert found.revision == fingerprint(EMBEDDED)
 
 
-def test_the_revision_of_a_folder_changes_with_its_weights(tmp_path: Path) -> None:
-    copy = tmp_path / "finetuned"
-    shutil.copytree(EMBEDDED, copy)
-    data = bytearray((copy / "model.safetensors").read_bytes())
-    data[-1] ^= 1
-    data[0 : len(data) : 4096] = bytes(b ^ 1 for b in data[0 : len(data) : 4096])
-    (copy / "model.safetensors").write_bytes(data)
-    assert fingerprint(copy) != fingerprint(EMBEDDED)
+def extents(path: Path) -> dict[str, tuple[int, int]]:
+    """Tensor → where its bytes begin and end in the file."""
+    data = path.read_bytes()
+    begin = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:begin])
+    header.pop("__metadata__", None)
+    return {
+        name: (begin + entry["data_offsets"][0], begin + entry["data_offsets"][1]) for name, entry in header.items()
+    }
+
+
+def finetuned(folder: Path, tensors: Iterable[str]) -> Path:
+    """A copy of the embedded checkpoint in which every byte of these tensors is another one."""
+    shutil.copytree(EMBEDDED, folder)
+    path = folder / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    for first, last in (extents(path)[tensor] for tensor in tensors):
+        data[first:last] = bytes(byte ^ 1 for byte in data[first:last])
+    path.write_bytes(data)
+    return folder
+
+
+def test_the_revision_of_a_folder_changes_with_any_of_its_tensors(tmp_path: Path) -> None:
+    """A fine-tune of a head leaves nearly all of the file as it was."""
+    tensors = extents(EMBEDDED / "model.safetensors")
+    by_bytes = sorted(tensors, key=lambda name: tensors[name][1] - tensors[name][0])
+    some = by_bytes[:: len(by_bytes) // 25]
+    revisions = {fingerprint(finetuned(tmp_path / str(i), [tensor])) for i, tensor in enumerate(some)}
+    assert len(revisions | {fingerprint(EMBEDDED)}) == len(some) + 1
+
+
+def test_the_revision_of_a_folder_changes_with_its_header(tmp_path: Path) -> None:
+    """The same bytes under other names are other weights."""
+    shutil.copytree(EMBEDDED, tmp_path / "renamed")
+    path = tmp_path / "renamed" / "model.safetensors"
+    path.write_bytes(path.read_bytes().replace(b"layers.0", b"layers.9", 1))
+    assert fingerprint(tmp_path / "renamed") != fingerprint(EMBEDDED)
+
+
+def test_a_large_checkpoint_is_sampled_in_a_moment(tmp_path: Path) -> None:
+    """1500 tensors of 2 MiB, which the file system does not store: ends that touch are read at once."""
+    header, tensor_bytes = {}, 2 << 20
+    for i in range(1500):
+        header[f"t{i}"] = {
+            "dtype": "U8",
+            "shape": [tensor_bytes],
+            "data_offsets": [i * tensor_bytes, (i + 1) * tensor_bytes],
+        }
+    text = json.dumps(header).encode()
+    with (path := tmp_path / "model.safetensors").open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + 1500 * tensor_bytes)
+    samples = [len(sample) for sample in weight_samples(path)]
+    assert len(samples) == 1501
+    assert sum(samples) == 8 + len(text) + 1500 * 2 * 4096
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\x08" + b"\0" * 7 + b"no JSON!", b"\xff" * 100_000])
+def test_what_is_no_safetensors_file_is_sampled_in_blocks(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model.safetensors").write_bytes(content)
+    assert b"".join(weight_samples(tmp_path / "model.safetensors")) == content
 
 
 @pytest.mark.parametrize("missing", ["config.json", "tokenizer.json", "model.safetensors"])

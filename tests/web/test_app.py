@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
 from flask.testing import FlaskClient
+from PIL import Image
 
 from service.app import create_app
 from service.core.masks import Mask
 from service.core.results import ImageInfo, Instance, ModelInfo, PromptResult, Segmentation
-from service.engine.batcher import ModelThread, State
+from service.engine.batcher import BatchPolicy, ModelThread, State
 from service.engine.images import ImageLimits
 from service.engine.segmenter import Segmenter
 from service.errors import NotReady, QueueFull
 from service.settings import Settings
+from tests.scripted import ScriptedEngine
 
 
 class StagedSegmenter:
@@ -46,7 +49,7 @@ Client = Callable[..., FlaskClient]
 
 @pytest.fixture
 def client() -> Client:
-    def client(segmenter: StagedSegmenter, **environment: str) -> FlaskClient:
+    def client(segmenter: StagedSegmenter | Segmenter, **environment: str) -> FlaskClient:
         return create_app(Settings.from_environment(environment), segmenter, None).test_client()  # type: ignore[arg-type]
 
     return client
@@ -56,15 +59,56 @@ def post(client: FlaskClient, **fields: str) -> Any:
     return client.post("/segment", data={"image": (io.BytesIO(b"x"), "x.jpg"), "prompts": "cat"} | fields)
 
 
+@contextmanager
+def real_segmenter(engine: ScriptedEngine) -> Iterator[Segmenter]:
+    model = ModelThread(lambda report: engine, BatchPolicy(prompt_batch=4))
+    model.start().result(60)
+    try:
+        yield Segmenter(model, ImageLimits())
+    finally:
+        model.close()
+
+
+def ask_for(client: Client, engine: ScriptedEngine, prompts: int, limit: int = 1000, **fields: str) -> Any:
+    """What a segmenter of the scripted engine answers for so many prompts on one pixel."""
+    pixel = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(pixel, "PNG")
+    image = io.BytesIO(pixel.getvalue()), "x.png"
+    asked = {"image": image, "prompts": [str(n) for n in range(prompts)], **fields}
+    with real_segmenter(engine) as segmenter:
+        return client(segmenter, MAX_TOTAL_INSTANCES=str(limit)).post("/segment", data=asked)
+
+
 def test_as_many_instances_as_allowed(client: Client) -> None:
-    assert post(client(StagedSegmenter(1000))).status_code == 200
+    answer = ask_for(client, ScriptedEngine(instances=20), prompts=5, limit=100)
+    assert sum(len(result["scores"]) for result in answer.json["results"]) == 100
 
 
-def test_too_many_instances_are_never_cut(client: Client) -> None:
-    answer = post(client(StagedSegmenter(1001)))
-    assert answer.status_code == 413
-    assert "MAX_TOTAL_INSTANCES" in answer.json["detail"]
+@pytest.mark.parametrize("format", ["json", "png"])
+def test_too_many_instances_are_never_cut(client: Client, format: str) -> None:
+    answer = ask_for(client, ScriptedEngine(instances=20), prompts=5, limit=99, format=format)
+    assert (answer.status_code, answer.json["code"]) == (413, "too_large")
+    assert "100 instances were found; an answer holds at most 99 (MAX_TOTAL_INSTANCES)" in answer.json["detail"]
     assert "gs://" in answer.json["detail"]
+
+
+def test_no_more_prompts_are_grounded_than_it_takes_to_find_too_many(client: Client) -> None:
+    engine = ScriptedEngine(instances=200)
+    assert ask_for(client, engine, prompts=64).status_code == 413
+    assert engine.inferences == 8  # two forwards of four prompts
+
+
+def test_what_nms_drops_does_not_count(client: Client) -> None:
+    answer = ask_for(client, ScriptedEngine(instances=20), prompts=3, limit=20, nms_iou="0.5")
+    assert sum(len(result["scores"]) for result in answer.json["results"]) == 20
+
+
+@pytest.mark.parametrize("options", [{}, {"nms_iou": "0.5"}])
+def test_no_mask_is_made_for_an_answer_that_is_refused(
+    client: Client, monkeypatch: pytest.MonkeyPatch, options: dict[str, str]
+) -> None:
+    monkeypatch.setattr("service.engine.segmenter.crop_masks", lambda *_: pytest.fail("a mask is made"))
+    assert ask_for(client, ScriptedEngine(instances=20), prompts=1, limit=19, **options).status_code == 413
 
 
 def test_a_large_answer_is_never_cut(client: Client) -> None:
@@ -79,10 +123,6 @@ def test_a_large_picture_is_never_cut(client: Client) -> None:
     assert answer.status_code == 413
     assert "MAX_RESPONSE_BYTES" in answer.json["detail"]
     assert post(client(StagedSegmenter(1, side=100)), format="png").status_code == 200
-
-
-def test_too_many_instances_are_in_no_picture(client: Client) -> None:
-    assert post(client(StagedSegmenter(1001)), format="png").status_code == 413
 
 
 def test_a_full_queue(client: Client) -> None:

@@ -169,6 +169,42 @@ def test_a_small_image_is_enlarged(page: Any, draw: Any, tmp_path: Path) -> None
     assert page.locator("#canvas").bounding_box()["width"] == 320
 
 
+@pytest.mark.parametrize("arrives", [True, False], ids=["an answer", "no answer"])
+def test_what_comes_late_is_not_shown_on_the_next_image(page: Any, draw: Any, tmp_path: Path, arrives: bool) -> None:
+    (tmp_path / "icon.png").write_bytes(draw(40, 40))
+    waiting: list[Any] = []
+    page.route("**/segment", lambda route: waiting.append(route))  # playwright takes no bound method of a list
+    page.set_input_files("#image", str(SCENE))
+    page.get_by_text("960 × 640").wait_for()
+    page.get_by_label("Prompts").fill("frog")
+    with page.expect_request("**/segment"):
+        page.get_by_role("button", name="Segment").click()
+    page.set_input_files("#image", str(tmp_path / "icon.png"))
+    page.get_by_text("icon.png: 40 × 40").wait_for()
+    before = page.evaluate("document.getElementById('canvas').toDataURL()")
+    waiting[0].continue_() if arrives else waiting[0].abort()
+    page.locator("#run:enabled").wait_for()
+    assert page.locator("#status").text_content() == "icon.png: 40 × 40"
+    assert page.evaluate("document.getElementById('canvas').toDataURL()") == before
+    assert page.locator("#json").text_content() == ""
+    assert page.locator("#counts li").count() == 0
+    assert page.get_by_role("alert").count() == 0
+
+
+def test_an_image_that_the_browser_cannot_show_has_nothing_of_the_one_before(page: Any, tmp_path: Path) -> None:
+    (tmp_path / "photo.tiff").write_bytes(b"II*\0")
+    page.set_input_files("#image", str(SCENE))
+    page.get_by_text("960 × 640").wait_for()
+    page.get_by_label("Prompts").fill("frog")
+    segment(page)
+    page.set_input_files("#image", str(tmp_path / "photo.tiff"))
+    page.get_by_text("photo.tiff: this browser cannot show it").wait_for()
+    frame = page.locator("#canvas").bounding_box()
+    assert frame["width"] / frame["height"] == pytest.approx(640 / 360, abs=0.01)
+    assert page.locator("#json").text_content() == ""
+    assert page.locator("#counts li").count() == 0
+
+
 def test_by_keyboard_alone(page: Any) -> None:
     page.set_input_files("#image", str(SCENE))
     page.get_by_text("960 × 640").wait_for()

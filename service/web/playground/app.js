@@ -3,7 +3,8 @@ import { curlLine, fields, formOf } from "./request.js";
 import { draw } from "./view.js";
 
 const $ = (id) => document.getElementById(id);
-const state = { file: null, bitmap: null, size: { width: 640, height: 360 }, boxes: [], answer: null, start: null };
+const NO_SIZE = { width: 640, height: 360 };
+const state = { file: null, bitmap: null, size: NO_SIZE, boxes: [], answer: null, start: null };
 const canvas = $("canvas");
 const promptLines = () => $("prompts").value.split("\n").map((line) => line.trim()).filter(Boolean);
 
@@ -41,15 +42,15 @@ function refresh() {
 
 async function choose(file) {
   if (!file) return;
-  Object.assign(state, { file, bitmap: null, boxes: [], answer: null });
+  Object.assign(state, { file, bitmap: null, size: NO_SIZE, boxes: [], answer: null, start: null });
+  $("json").textContent = "";
+  $("counts").replaceChildren();
   fail("");
-  try {
-    state.bitmap = await createImageBitmap(file, { imageOrientation: "from-image" });
-    state.size = { width: state.bitmap.width, height: state.bitmap.height };
-    say(`${file.name}: ${state.size.width} × ${state.size.height}`);
-  } catch {
-    say(`${file.name}: this browser cannot show it, the service may still read it`);
-  }
+  const bitmap = await createImageBitmap(file, { imageOrientation: "from-image" }).catch(() => null);
+  if (state.file !== file) return; // another one was chosen meanwhile
+  if (bitmap) Object.assign(state, { bitmap, size: { width: bitmap.width, height: bitmap.height } });
+  const { width, height } = state.size;
+  say(`${file.name}: ${bitmap ? `${width} × ${height}` : "this browser cannot show it, the service may still read it"}`);
   listBoxes();
 }
 
@@ -118,11 +119,13 @@ async function run(event) {
   say("Waiting for the answer …");
   $("run").disabled = true;
   const begun = performance.now();
+  const { file } = state; // what is answered of it must not be shown on another one, chosen meanwhile
   try {
-    const answer = await fetch("segment", { method: "POST", body: formOf(state.file, request()) });
+    const answer = await fetch("segment", { method: "POST", body: formOf(file, request()) });
     const text = await answer.text();
-    show(answer, text, Math.round(performance.now() - begun));
+    if (state.file === file) show(answer, text, Math.round(performance.now() - begun));
   } catch (error) {
+    if (state.file !== file) return;
     say("");
     fail(`The service cannot be reached: is it still running? (${error.message})`);
   } finally {
