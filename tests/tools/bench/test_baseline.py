@@ -81,7 +81,8 @@ def test_the_clock_counts_the_call_that_runs() -> None:
 
 
 def test_a_random_checkpoint_is_complete_and_always_the_same(tmp_path: Path) -> None:
-    config = make_config(964, Size(image_px=84, vision_layers=2, encoder_layers=1, decoder_layers=1))
+    shipped = json.loads((EMBEDDED / "config.json").read_text())["text_config"]["vocab_size"]
+    config = make_config(shipped, Size(image_px=84, vision_layers=2, encoder_layers=1, decoder_layers=1))
     for name in ("one", "two"):
         models.save_random(config, tmp_path / name)
     one, two = (models.Checkpoint(tmp_path / name) for name in ("one", "two"))
