@@ -53,7 +53,8 @@ class Place:
         """Resize (H, W, 3) to the model's square (3, S, S)."""
         self.used = False
         self._terms = terms
-        self._deadline = deadline
+        self.deadline = deadline
+        """When the terms' time is over, on the monotonic clock."""
         self._submit = submit
         self._goes_back = goes_back
 
@@ -63,7 +64,7 @@ class Place:
         Raises DeadlineExceeded, TooLong or CallerGone when it is not wanted any more, TooManyInstances over the task's
         limit, Ending when the process ends.
         """
-        work = Work(task, self._terms.urgent, self._deadline, self._terms.alone_s)
+        work = Work(task, self._terms.urgent, self.deadline, self._terms.alone_s)
         self._submit(work)
         self.used = True
         try:
@@ -73,7 +74,7 @@ class Place:
 
     def _answer(self, work: Work) -> Answer:
         while not self._done(work):
-            if time.monotonic() >= self._deadline:
+            if time.monotonic() >= self.deadline:
                 raise work.late(f"within {self._terms.timeout_s:g} s")
             if self._goes_back(work):
                 raise Ending
@@ -82,6 +83,6 @@ class Place:
         return work.future.result()
 
     def _done(self, work: Work) -> bool:
-        left = self._deadline - time.monotonic()
+        left = self.deadline - time.monotonic()
         done, _ = wait([work.future], timeout=max(0.0, min(left, _LOOK_FOR_CALLER_EVERY_S)))
         return bool(done)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -82,8 +82,7 @@ class Work:
     @property
     def excess(self) -> TooManyInstances | None:
         """The error that what is found so far is already too much, if it is."""
-        count, most = sum(len(found.scores) for found in self.found.values()), self.task.max_total
-        return TooManyInstances(count, most) if most is not None and count > most else None
+        return excess(self.found.values(), self.task.max_total)
 
     @property
     def needed_s(self) -> float:
@@ -101,6 +100,12 @@ class Work:
         groundings = tuple(self.found[index] for index in range(len(self.found)))
         queue_ms, encode_image_ms, ground_ms = (round(s * 1000, 1) for s in (queue_s, self.encode_s, self.ground_s))
         return Answer(groundings, queue_ms, encode_image_ms, ground_ms, self.needed_s)
+
+
+def excess(groundings: Iterable[Grounding], most: int | None) -> TooManyInstances | None:
+    """The error that these are more than `most` instances, if they are."""
+    count = sum(len(found.scores) for found in groundings)
+    return TooManyInstances(count, most) if most is not None and count > most else None
 
 
 def late(prompts: int, needed_s: float, alone_s: float, limit: str) -> ServiceError:

@@ -18,9 +18,9 @@ from service.engine.base import Exemplar, Grounding, Phrase
 from service.engine.batcher import ModelThread, State
 from service.engine.images import ImageLimits, decode
 from service.engine.place import PERSON, Place, Terms
-from service.engine.schedule import Answer, Task, late
+from service.engine.schedule import Answer, Task, excess, late
 from service.engine.suppression import suppress
-from service.errors import TooLong, TooManyInstances
+from service.errors import TooLong
 
 # An estimate is no measurement: only what is beyond it by this factor is refused unseen.
 _HOPELESS = 1.5
@@ -52,7 +52,6 @@ class Segmenter:
         mask of the image's size is made, and without `nms_iou` as soon as enough prompts are grounded to know it. The
         masks are made within `terms.timeout_s` too, which is looked at between two prompts.
         """
-        deadline = time.monotonic() + terms.timeout_s
         self._refuse_the_hopeless(len(prompt_set.prompts), terms.alone_s)
         timing: dict[str, float] = {}
         options = prompt_set.options
@@ -67,8 +66,9 @@ class Segmenter:
         timing |= self._told(answer, handed_over)
         with timed(self._observer, "postprocess", timing):
             groundings = suppress(answer.groundings, options.nms_iou)
-            _refuse_excess(groundings, terms.max_total)
-            pairs = zip(phrases, _in_time(groundings, answer.needed_s, terms, deadline), strict=True)
+            if too_many := excess(groundings, terms.max_total):
+                raise too_many
+            pairs = zip(phrases, _in_time(groundings, answer.needed_s, terms, place.deadline), strict=True)
             results = tuple(PromptResult(phrase.text, _instances(found, info, options)) for phrase, found in pairs)
         self._observer.found(sum(len(result.instances) for result in results))
         return Segmentation(info, self._model.info, results, timing)
@@ -109,12 +109,6 @@ def _in_time(groundings: Sequence[Grounding], model_s: float, terms: Terms, dead
             raise late(len(groundings), model_s + masks_s, terms.alone_s, f"within {terms.timeout_s:g} s")
         yield found
         made += len(found.scores)
-
-
-def _refuse_excess(groundings: Sequence[Grounding], most: int | None) -> None:
-    count = sum(len(found.scores) for found in groundings)
-    if most is not None and count > most:
-        raise TooManyInstances(count, most)
 
 
 def _phrases(prompts: Sequence[Prompt], size_hw: tuple[int, int]) -> tuple[Phrase, ...]:

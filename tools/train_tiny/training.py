@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from tools.train_tiny.batches import Batch, BatchPlan, VisionBatch, training_bat
 from tools.train_tiny.export import export
 from tools.train_tiny.forward import forward, vision_features
 from tools.train_tiny.losses import Losses, all_losses, dense_losses
+from tools.train_tiny.meter import Meter
 from tools.train_tiny.prompts import PromptMix
 from tools.train_tiny.replicas import add_gradients, shards_of
 from tools.train_tiny.streams import Stream, generator
@@ -276,26 +276,6 @@ def train_replica(recipe: Recipe, place: Place, rank: int) -> None:
     torch.set_num_threads(place.threads)
     cv2.setNumThreads(place.threads)
     Trainer(recipe, replace(place, rank=rank)).run()
-
-
-class Meter:
-    """Logs the mean of each loss every `every` steps, with the steps per second."""
-
-    def __init__(self, phase: str, total: int, every: int = 50) -> None:
-        self._phase, self._total, self._every = phase, total, every
-        self._sums: dict[str, float] = {}
-        self._since = time.perf_counter()
-
-    def add(self, step: int, losses: Losses) -> None:
-        """Count one step."""
-        for name, value in losses.items():
-            self._sums[name] = self._sums.get(name, 0.0) + float(value.detach()) / self._every
-        if step % self._every:
-            return
-        speed = self._every / (time.perf_counter() - self._since)
-        shown = " ".join(f"{name} {value:.3f}" for name, value in self._sums.items())
-        log.info("%s %d/%d  %.2f steps/s  %s", self._phase, step, self._total, speed, shown)
-        self._sums, self._since = {}, time.perf_counter()
 
 
 def _cosine(progress: float) -> float:
