@@ -27,8 +27,8 @@ from service.engine.segmenter import Segmenter
 from service.engine.weights import Source
 from tools.train_tiny.backgrounds import NATIVE_PX
 from tools.train_tiny.contact import contact_sheet
-from tools.train_tiny.evaluation import THRESHOLD, Exclusions, Found, Plan, answered, exclusions, stacked
-from tools.train_tiny.examples import example_tiles
+from tools.train_tiny.evaluation import BY_EXAMPLE, THRESHOLD, Exclusions, Found, Plan, answered, exclusions, stacked
+from tools.train_tiny.examples import ROW, example_pairs
 from tools.train_tiny.figures import Figures
 from tools.train_tiny.report import (
     LOWEST_SCORE,
@@ -41,9 +41,8 @@ from tools.train_tiny.report import (
     mistake_table,
     tally,
 )
-from tools.train_tiny.vocabulary import HELD_OUT_COMBINATIONS
+from tools.train_tiny.vocabulary import HELD_OUT_COMBINATIONS, TRAINED_COMBINATIONS
 from tools.train_tiny.worlds import (
-    SEEN_COMBINATIONS,
     SEEN_DRAWINGS,
     TRAINED_SHAPES,
     UNSEEN_COMBINATIONS,
@@ -103,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
     with service_segmenter(arguments.model) as segmenter:
         report = measure(segmenter, arguments.scenes)
         if arguments.contact_sheet:
-            contact_sheet(example_tiles(partial(segment, segmenter)), 6, arguments.contact_sheet)
+            contact_sheet(example_pairs(partial(segment, segmenter)), ROW, arguments.contact_sheet)
     print(report.markdown(), flush=True)
     if arguments.update:
         arguments.update.write_text(updated(arguments.update.read_text(), report.markdown()))
@@ -130,12 +129,12 @@ def measure(segmenter: Segmenter, scenes: int) -> Report:
     drawings = replace(native, seed=2, world=UNSEEN_DRAWINGS)
     plans = {
         "unseen colour + shape": combinations,
-        "the same shapes, seen colours": replace(combinations, world=TRAINED_SHAPES, asked=SEEN_COMBINATIONS),
+        "the same shapes, seen colours": replace(combinations, world=TRAINED_SHAPES, asked=TRAINED_COMBINATIONS),
         "unseen drawings": drawings,
         "the same emoji, seen drawings": replace(drawings, world=SEEN_DRAWINGS),
-        "exemplar boxes": replace(native, seed=3, by_example=True),
-        "exemplar boxes, unseen colour + shape": replace(combinations, seed=4, by_example=True),
-        "exemplar boxes, unseen drawings": replace(drawings, seed=5, by_example=True),
+        "exemplar boxes": replace(native, seed=3, mix=BY_EXAMPLE),
+        "exemplar boxes, unseen colour + shape": replace(combinations, seed=4, mix=BY_EXAMPLE),
+        "exemplar boxes, unseen drawings": replace(drawings, seed=5, mix=BY_EXAMPLE),
     }
     plans |= {size: Plan(max(1, scenes // 5), size_hw=size_hw, seed=6) for size, size_hw in _SIZES.items()}
     groups = {_NATIVE: text.whole} | {name: tally(answered(plain, plan)).whole for name, plan in plans.items()}

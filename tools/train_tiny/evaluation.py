@@ -29,7 +29,8 @@ AGAIN = "an object that was found already"
 NO_OBJECT = "no object, or half of one or less"
 BY_TEXT = PromptMix(visual=0, excluding=0, pointed=0, letters=0, unknown_words=UNKNOWN_HELD_OUT)
 """Phrases alone, and no unknown word that training asks for."""
-_BY_EXAMPLE = PromptMix(visual=1, negatives=0)
+BY_EXAMPLE = PromptMix(visual=1, negatives=0)
+"""Positive exemplar boxes instead of phrases."""
 _TRIES = 40
 
 
@@ -51,33 +52,33 @@ Segment = Callable[[NDArray[np.uint8], Sequence[Prompt]], list[Found]]
 
 @dataclass(frozen=True)
 class Plan:
-    """What is drawn: `scenes` of `size_hw` pixels with `prompts` phrases each, or exemplar boxes instead of phrases.
+    """What is drawn, and what is asked: `scenes` of `size_hw` pixels, with up to `prompts` of the mix for each.
 
-    `asked` narrows the phrases down to names of these concepts, in whatever the world draws beside them.
+    `asked` narrows the prompts down to these concepts, in whatever the world draws beside them.
     """
 
     scenes: int = 200
     prompts: int = 5
     size_hw: tuple[int, int] = (NATIVE_PX, NATIVE_PX)
     seed: int = 0
-    by_example: bool = False
+    mix: PromptMix = BY_TEXT
+    min_objects: int = 1
     world: World = TRAINED
     asked: tuple[Concept, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """One image × prompt pair: the prompt, everything that was drawn, and what was found."""
+    """One image × prompt pair: the prompt, the scene it is about, and what was found."""
 
     prompt: samples.Prompt
-    objects: Sequence[SceneObject]
+    scene: Scene
     found: Found
-    size_hw: tuple[int, int]
 
     @property
     def truth(self) -> Masks:
         """The masks (T, H, W) of the objects that are meant."""
-        return stacked([self.objects[index].mask for index in self.prompt.matches], self.size_hw)
+        return _masks(self.scene, [self.scene.objects[index] for index in self.prompt.matches])
 
     @property
     def figures(self) -> Figures:
@@ -89,7 +90,7 @@ class Pair:
         found = self.found.above(THRESHOLD)
         right = {row for row, _, _ in matches(found, self.truth)}
         wrong = found[[row for row in range(len(found)) if row not in right]]
-        drawn = stacked([item.mask for item in self.objects], self.size_hw)
+        drawn = _masks(self.scene, self.scene.objects)
         if not len(wrong) or not len(drawn):
             return [NO_OBJECT] * len(wrong)
         table = mask_iou(wrong, drawn)
@@ -98,26 +99,30 @@ class Pair:
     def _shown(self, index: int, iou: float) -> str:
         if iou <= MATCH_IOU:
             return NO_OBJECT
-        return AGAIN if index in self.prompt.matches else self.objects[index].concept.name
+        return AGAIN if index in self.prompt.matches else self.scene.objects[index].concept.name
 
 
 def answered(segment: Segment, plan: Plan) -> Iterator[Pair]:
     """Draw the plan's scenes, ask about each, and give the pairs back one by one."""
     for index in range(plan.scenes):
-        rng = generator(Stream.HELD_OUT, plan.seed, index)
-        scene = draw_scene(rng, plan.size_hw, world=plan.world)
+        rng, scene = _drawn(plan, index)
         prompts = _prompts(rng, scene, plan)
         answers = segment(scene.image, [asked(prompt, scene.objects) for prompt in prompts]) if prompts else []
         for prompt, found in zip(prompts, answers, strict=True):
-            yield Pair(prompt, scene.objects, found, plan.size_hw)
+            yield Pair(prompt, scene, found)
+
+
+def _drawn(plan: Plan, index: int) -> tuple[np.random.Generator, Scene]:
+    """One of the plan's scenes, and the generator that what is asked about it comes from."""
+    rng = generator(Stream.HELD_OUT, plan.seed, index)
+    return rng, draw_scene(rng, plan.size_hw, plan.min_objects, plan.world)
 
 
 def _prompts(rng: np.random.Generator, scene: Scene, plan: Plan) -> list[samples.Prompt]:
-    mix = _BY_EXAMPLE if plan.by_example else BY_TEXT
     if not plan.asked:
-        return list(dict.fromkeys(sample_prompts(rng, scene.objects, plan.prompts, mix, plan.world)))
+        return list(dict.fromkeys(sample_prompts(rng, scene.objects, plan.prompts, plan.mix, plan.world)))
     names = {concept.name for concept in plan.asked}
-    drawn = sample_prompts(rng, scene.objects, _TRIES, mix, plan.world)
+    drawn = sample_prompts(rng, scene.objects, _TRIES, plan.mix, plan.world)
     chosen = {(prompt.phrase, prompt.exemplars): prompt for prompt in drawn if _named(prompt, scene) in names}
     return list(chosen.values())[: plan.prompts]
 
@@ -130,6 +135,11 @@ def asked(sample: samples.Prompt, objects: Sequence[SceneObject]) -> Prompt:
     """The sample as a caller of the service would put it."""
     marked = [(index, 1) for index in sample.exemplars] + [(index, 0) for index in sample.excluded]
     return Prompt(sample.text, tuple(ExemplarBox(objects[index].box_xyxy, label) for index, label in marked))
+
+
+def _masks(scene: Scene, objects: Sequence[SceneObject]) -> Masks:
+    height, width = scene.image.shape[:2]
+    return stacked([item.mask for item in objects], (height, width))
 
 
 def stacked(masks: Sequence[NDArray[np.bool_]], size_hw: tuple[int, int]) -> Masks:
@@ -161,8 +171,7 @@ def exclusions(segment: Segment, plan: Plan) -> Exclusions:
     """Stage one case in every scene of the plan that allows for one."""
     total = Exclusions()
     for index in range(plan.scenes):
-        rng = generator(Stream.HELD_OUT, plan.seed, index)
-        scene = draw_scene(rng, plan.size_hw, world=plan.world)
+        rng, scene = _drawn(plan, index)
         staged = excluding_prompts(scene.objects)
         if staged:
             _stage(segment, scene, pick(rng, staged), total)
@@ -173,10 +182,8 @@ def _stage(segment: Segment, scene: Scene, prompt: samples.Prompt, total: Exclus
     with_box = asked(prompt, scene.objects)
     before, after = segment(scene.image, [Prompt(with_box.text), with_box])
     unwanted = scene.objects[prompt.excluded[0]].concept
-    gone = [item.mask for item in scene.objects if item.concept == unwanted]
-    rest = [scene.objects[index].mask for index in prompt.matches]
-    size_hw = scene.objects[0].mask.shape
-    drawn = stacked([*gone, *rest], (size_hw[0], size_hw[1]))
+    gone = [item for item in scene.objects if item.concept == unwanted]
+    drawn = _masks(scene, [*gone, *(scene.objects[index] for index in prompt.matches)])
     found_before, found_after = (
         {column for _, column, _ in matches(each.above(THRESHOLD), drawn)} for each in (before, after)
     )

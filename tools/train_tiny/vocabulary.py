@@ -144,12 +144,9 @@ SHAPE_CONCEPTS = tuple(Concept(shape=shape, colour=colour) for shape in SHAPES f
 EMOJI_CONCEPTS = tuple(Concept(emoji=emoji) for emoji in EMOJI)
 
 HELD_OUT_COMBINATIONS = tuple(
-    concept
-    for concept in SHAPE_CONCEPTS
-    if (concept.shape == "heart" and concept.colour in ("green", "purple", "orange", "black"))
-    or (concept.shape == "diamond" and concept.colour in ("red", "blue", "yellow", "white"))
+    Concept(shape=shape, colour=colour) for shape, colour in zip(SHAPES, reversed(COLOUR_NAMES), strict=True)
 )
-"""Training neither draws these nor asks for them; their colours and shapes it knows from other pairs."""
+"""Each shape in one colour and each colour on one shape: training neither draws these nor asks for them."""
 TRAINED_COMBINATIONS = tuple(concept for concept in SHAPE_CONCEPTS if concept not in HELD_OUT_COMBINATIONS)
 
 # What the auxiliary per-token classifier of the vision tower tells apart.

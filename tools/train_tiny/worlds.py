@@ -71,8 +71,5 @@ UNSEEN_COMBINATIONS = World(3 * _drawings(HELD_OUT_COMBINATIONS) + _TRAINED_SHAP
 SEEN_DRAWINGS = World((), _drawings(EMOJI_CONCEPTS[1::2]))
 """The control of `UNSEEN_DRAWINGS`: the same concepts as Noto draws them."""
 
-_SAME_SHAPES = {concept.shape for concept in HELD_OUT_COMBINATIONS}
-SEEN_COMBINATIONS = tuple(concept for concept in TRAINED_COMBINATIONS if concept.shape in _SAME_SHAPES)
-"""The control of the held-out combinations: the same shapes in the colours that training draws them in."""
-TRAINED_SHAPES = World(3 * _drawings(SEEN_COMBINATIONS) + _TRAINED_SHAPES, ())
-"""The control of `UNSEEN_COMBINATIONS`: as many of these shapes, and none in a colour that training never draws."""
+TRAINED_SHAPES = World(_TRAINED_SHAPES, ())
+"""The control of `UNSEEN_COMBINATIONS`: the same shapes, each as often, and none in a colour that is held out."""

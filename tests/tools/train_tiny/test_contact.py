@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tools.train_tiny.contact import TILE_PX, Shown, contact_sheet
+from tools.train_tiny.contact import TILE_PX, contact_sheet
 from tools.train_tiny.evaluation import Found, Pair
 from tools.train_tiny.prompts import Prompt
 from tools.train_tiny.scenes import draw_scene
@@ -21,8 +21,7 @@ def test_a_find_is_tinted_and_the_rest_of_the_scene_is_not(tmp_path: Path) -> No
     sheets = []
     for count in (0, 1):
         found = Found(item.mask[None][:count], np.ones(count, np.float32))
-        tiles = [Shown(scene.image, Pair(prompt, scene.objects, found, (200, 200)))] * 3
-        contact_sheet(tiles, 2, tmp_path / "sheet.webp")
+        contact_sheet([Pair(prompt, scene, found)] * 3, 2, tmp_path / "sheet.webp")
         sheets.append(np.asarray(Image.open(tmp_path / "sheet.webp").convert("RGB"), np.int16))
     assert sheets[0].shape[1] == 2 * TILE_PX
     assert sheets[0].shape[0] >= 2 * TILE_PX

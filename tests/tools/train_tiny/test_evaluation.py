@@ -6,8 +6,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.core.prompts import Prompt
-from tools.train_tiny.evaluation import AGAIN, NO_OBJECT, Found, Pair, Plan, Segment, answered, exclusions, stacked
-from tools.train_tiny.examples import example_tiles
+from tools.train_tiny.evaluation import (
+    AGAIN,
+    BY_EXAMPLE,
+    NO_OBJECT,
+    Found,
+    Pair,
+    Plan,
+    Segment,
+    answered,
+    exclusions,
+    stacked,
+)
+from tools.train_tiny.examples import ROW, example_pairs
 from tools.train_tiny.figures import Figures, Masks, mask_iou, score_pair
 from tools.train_tiny.prompts import Prompt as Sample
 from tools.train_tiny.prompts import matching
@@ -94,6 +105,10 @@ def is_meant(prompt: Prompt, item: SceneObject, scene: Scene) -> bool:
     return item.concept in examples if examples else plain(prompt.text, item.concept.names)
 
 
+def drawn(*objects: SceneObject) -> Scene:
+    return Scene(np.zeros((10, 40, 3), np.uint8), list(objects))
+
+
 def certain(masks: Masks) -> Found:
     return Found(masks, np.full(len(masks), 0.95, np.float32))
 
@@ -133,7 +148,7 @@ def test_the_truth_scores_full_marks() -> None:
 
 
 def test_exemplars_instead_of_phrases() -> None:
-    plan = Plan(scenes=12, by_example=True)
+    plan = Plan(scenes=12, mix=BY_EXAMPLE)
     total = tally(answered(oracle(plan), plan))
     assert total.whole == total.kinds["exemplar box"]
     assert (total.whole.precision, total.whole.recall, total.whole.mask_iou) == (1, 1, 1)
@@ -147,17 +162,17 @@ def test_only_the_concepts_of_the_plan_are_asked_for() -> None:
 
 
 def test_a_scene_is_asked_about_several_of_the_plans_concepts_by_example_too() -> None:
-    plan = Plan(scenes=30, world=UNSEEN_COMBINATIONS, asked=HELD_OUT_COMBINATIONS, by_example=True)
+    plan = Plan(scenes=30, world=UNSEEN_COMBINATIONS, asked=HELD_OUT_COMBINATIONS, mix=BY_EXAMPLE)
     pairs = list(answered(oracle(plan), plan))
-    shown = {(id(pair.objects), pair.objects[pair.prompt.exemplars[0]].concept.name) for pair in pairs}
+    shown = {(id(pair.scene), pair.scene.objects[pair.prompt.exemplars[0]].concept.name) for pair in pairs}
     assert {name for _, name in shown} <= {concept.name for concept in HELD_OUT_COMBINATIONS}
     assert len(shown) > len({scene for scene, _ in shown})
 
 
 def test_no_pair_is_counted_twice() -> None:
-    plan = Plan(scenes=30, by_example=True)
+    plan = Plan(scenes=30, mix=BY_EXAMPLE)
     pairs = list(answered(oracle(plan), plan))
-    assert len({(id(pair.objects), pair.prompt) for pair in pairs}) == len(pairs) > 100
+    assert len({(id(pair.scene), pair.prompt) for pair in pairs}) == len(pairs) > 100
 
 
 def test_no_unknown_word_is_one_that_training_asks_for() -> None:
@@ -180,7 +195,7 @@ def test_low_scores_count_for_the_calibration_only() -> None:
     cat = SceneObject(EMOJI_CONCEPTS[0], block(0, 10), (0, 0, 10, 10))
     found = Found(np.stack([block(0, 10), block(20, 30)]), np.array([0.45, 0.15], np.float32))
     total = Tally()
-    total.add(Pair(Sample("cat", PromptKind.EMOJI, (0,), phrase="cat"), [cat], found, (10, 40)))
+    total.add(Pair(Sample("cat", PromptKind.EMOJI, (0,), phrase="cat"), drawn(cat), found))
     assert (total.whole.found, total.whole.instances) == (0, 1)
     assert (total.calibration[0], total.calibration[3]) == ([1, 0], [1, 1])
 
@@ -190,7 +205,7 @@ def test_a_low_scored_duplicate_takes_no_match_from_a_find() -> None:
     cat = SceneObject(EMOJI_CONCEPTS[0], block(0, 10), (0, 0, 10, 10))
     found = Found(np.stack([block(0, 8), block(0, 10)]), np.array([0.85, 0.15], np.float32))
     total = Tally()
-    total.add(Pair(Sample("cat", PromptKind.EMOJI, (0,), phrase="cat"), [cat], found, (10, 40)))
+    total.add(Pair(Sample("cat", PromptKind.EMOJI, (0,), phrase="cat"), drawn(cat), found))
     assert (total.calibration[0], total.calibration[7]) == ([1, 0], [1, 1])
     assert sum(right for _, right in total.calibration[4:]) == total.whole.matched == 1
 
@@ -199,7 +214,7 @@ def test_a_wrong_find_is_named_by_what_it_shows() -> None:
     cat = SceneObject(EMOJI_CONCEPTS[0], block(0, 10), (0, 0, 10, 10))
     dog = SceneObject(EMOJI_CONCEPTS[1], block(20, 30), (20, 0, 30, 10))
     found = certain(np.stack([block(0, 10), block(20, 30), block(1, 10), block(34, 38)]))
-    pair = Pair(Sample("cat", PromptKind.EMOJI, (0,), phrase="cat"), [cat, dog], found, (10, 40))
+    pair = Pair(Sample("cat", PromptKind.EMOJI, (0,), phrase="cat"), drawn(cat, dog), found)
     assert pair.mistaken() == ["dog", AGAIN, NO_OBJECT]
 
 
@@ -237,12 +252,12 @@ def test_figures_add_up() -> None:
 
 
 def test_the_contact_sheet_shows_every_sort_of_prompt() -> None:
-    tiles = example_tiles(silent)
-    assert len(tiles) % 6 == 0
-    kinds = {tile.pair.prompt.kind for tile in tiles}
+    pairs = example_pairs(silent)
+    assert len(pairs) == 7 * ROW
+    kinds = {pair.prompt.kind for pair in pairs}
     assert kinds >= {PromptKind.VISUAL, PromptKind.EXCLUDING, PromptKind.EMOJI, PromptKind.SHAPE}
-    assert {tile.pair.size_hw for tile in tiles} > {(224, 224), (900, 300), (300, 900), (200, 200)}
-    assert {concept.name for concept in HELD_OUT_COMBINATIONS} & {tile.pair.prompt.phrase for tile in tiles}
+    assert {pair.scene.image.shape[:2] for pair in pairs} > {(224, 224), (900, 300), (300, 900), (200, 200)}
+    assert {concept.name for concept in HELD_OUT_COMBINATIONS} & {pair.prompt.phrase for pair in pairs}
 
 
 def test_matching_reads_whole_phrases() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -21,7 +23,6 @@ from tools.train_tiny.vocabulary import (
     plural,
 )
 from tools.train_tiny.worlds import (
-    SEEN_COMBINATIONS,
     SEEN_DRAWINGS,
     TRAINED,
     TRAINED_SHAPES,
@@ -135,8 +136,10 @@ def test_a_superclass_matches_all_of_its_drawings_and_a_colour_only_shapes() -> 
 
 def test_held_out_combinations_are_made_of_trained_colours_and_shapes() -> None:
     assert len(HELD_OUT_COMBINATIONS) >= 8
-    assert {c.colour for c in HELD_OUT_COMBINATIONS} <= {c.colour for c in TRAINED_COMBINATIONS} == set(COLOUR_NAMES)
-    assert {c.shape for c in HELD_OUT_COMBINATIONS} <= {c.shape for c in TRAINED_COMBINATIONS} == set(SHAPES)
+    assert sorted(str(c.colour) for c in HELD_OUT_COMBINATIONS) == sorted(COLOUR_NAMES)
+    assert sorted(str(c.shape) for c in HELD_OUT_COMBINATIONS) == sorted(SHAPES)
+    assert {c.colour for c in TRAINED_COMBINATIONS} == set(COLOUR_NAMES)
+    assert {c.shape for c in TRAINED_COMBINATIONS} == set(SHAPES)
     assert not set(HELD_OUT_COMBINATIONS) & set(TRAINED_COMBINATIONS)
 
 
@@ -150,6 +153,7 @@ def test_training_neither_draws_nor_asks_for_held_out_combinations() -> None:
         asked |= {prompt.phrase for prompt in sample_prompts(rng, scene.objects, 20, PromptMix())}
     assert not held_out & (drawn | asked)
     assert {"red heart", "black diamond", "red circle"} <= drawn
+    assert {"red heart", "black diamond", "red circle"} <= asked
 
 
 def test_held_out_drawings_are_of_known_concepts_and_not_in_training() -> None:
@@ -162,9 +166,13 @@ def test_held_out_drawings_are_of_known_concepts_and_not_in_training() -> None:
 
 
 def test_a_control_differs_by_what_is_held_out_alone() -> None:
-    assert {concept.shape for concept in SEEN_COMBINATIONS} == {concept.shape for concept in HELD_OUT_COMBINATIONS}
-    assert len(TRAINED_SHAPES.shapes) == len(UNSEEN_COMBINATIONS.shapes)
+    def shares(world: World) -> dict[str | None, float]:
+        counts = Counter(drawing.concept.shape for drawing in world.shapes)
+        return {shape: count / len(world.shapes) for shape, count in counts.items()}
+
+    assert shares(TRAINED_SHAPES) == shares(UNSEEN_COMBINATIONS) == dict.fromkeys(SHAPES, 1 / len(SHAPES))
     assert TRAINED_SHAPES.concepts == set(TRAINED_COMBINATIONS)
+    assert UNSEEN_COMBINATIONS.concepts - TRAINED_SHAPES.concepts == set(HELD_OUT_COMBINATIONS)
 
 
 @pytest.mark.parametrize("world", [UNSEEN_COMBINATIONS, UNSEEN_DRAWINGS], ids=["combinations", "drawings"])
