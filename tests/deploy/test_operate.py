@@ -22,7 +22,7 @@ INLINE = re.findall(r"(?<!`)`([^`\n]+)`(?!`)", re.sub(r"^```.*?^```", "", PAGE, 
 TERRAFORM = ROOT / "terraform"
 
 # What others read, or what only the page's own shell lines have.
-OTHERS = {"HF_TOKEN", "PORT", "PROJECT", "REGION", "IMAGE", "DIGEST", "SECRET", "BUILDER", "INPUT", "OUTPUT", "MODELS"}
+OTHERS = {"HF_TOKEN", "PORT", "PROJECT", "REGION", "IMAGE", "DIGEST", "SECRET", "INPUT", "OUTPUT", "MODELS"}
 OTHERS |= {"NAME", "VALUE", "SIGTERM", "USD", "DIGEST"}
 
 
