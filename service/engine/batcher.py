@@ -230,9 +230,12 @@ class ModelThread:
         forwards = Forwards(engine, schedule, self._policy.text_cache_bytes, self._pace, self._observer)
         self._accepted = schedule
         while self._await_work(schedule):
-            step = self._next(schedule)
-            if step:
-                forwards.run(step)
+            self._run_next(forwards, schedule)
+
+    def _run_next(self, forwards: Forwards, schedule: Schedule) -> None:
+        """One forward. Its step ends here: waiting for work, the thread would keep the last one's tensors and masks."""
+        if step := self._next(schedule):
+            forwards.run(step)
 
     def _next(self, schedule: Schedule) -> Encode | Ground | None:
         now = time.monotonic()

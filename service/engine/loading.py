@@ -45,6 +45,7 @@ def load_engine(
     """
     if config.threads:
         torch.set_num_threads(config.threads)
+    torch.backends.cudnn.allow_tf32 = False  # float32 means it; cuDNN would convolve with 10 bits of mantissa
     device = choose_device(config.device)
     load = _implementation(config.engine)
     report("downloading")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -304,6 +306,19 @@ def test_a_broken_engine_fails_what_waits_and_ends_the_thread_with_its_error() -
         assert model.state.phase == "failed"
         with pytest.raises(NotReady):
             ask(model, "0.1")
+
+
+def test_an_idle_model_holds_nothing_of_the_last_request() -> None:
+    """A mask is the largest thing that a request has."""
+    with running(ScriptedEngine()) as model:
+        answer = ask(model, "0.1")
+        masks = weakref.ref(answer.groundings[0].mask_logits)
+        del answer
+        until = time.monotonic() + 5
+        while masks() is not None:
+            gc.collect()
+            assert time.monotonic() < until
+            time.sleep(0.01)
 
 
 def test_texts_are_encoded_once_and_the_least_recently_used_leave() -> None:
