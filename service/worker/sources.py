@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cachetools import LRUCache
 
 from service.core.events import Rules
-from service.core.prompts import PromptSet, parse_defaults, parse_image_metadata, parse_sidecar
+from service.core.naming import sidecar_base
+from service.core.prompts import PromptSet, check_one_image, parse_defaults, parse_image_metadata, parse_sidecar
 from service.core.sources import (
     OPTIONS_METADATA,
     PROMPTS_METADATA,
@@ -21,7 +23,7 @@ from service.errors import BadSidecar, TooLarge
 from service.settings import Settings
 from service.worker.bounded import read_within
 from service.worker.found import Found
-from service.worker.surroundings import Surroundings
+from service.worker.surroundings import Surroundings, is_candidate
 
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
     from service.gcp.storage import ObjectInfo, ObjectStore
@@ -51,7 +53,9 @@ class PromptFinder:
         """The highest-ranked source that exists, or None. Folders are looked at only when nothing nearer is there."""
         sidecar = around.sidecar_of(image.name)
         if sidecar is not None:
-            return _found("sidecar", around.bucket, sidecar)
+            unlisted = around.unlisted if around.unlisted == sidecar_base(sidecar.name) else None
+            found = _found("sidecar", around.bucket, sidecar)
+            return replace(found, images=around.spoken_for_by(sidecar.name), unlisted=unlisted)
         if PROMPTS_METADATA in image.metadata:
             return _found("metadata", around.bucket, image)
         folder = self._folder_prompts(around, image.name)
@@ -60,7 +64,10 @@ class PromptFinder:
         return Found(PromptSource("default")) if self._defaults else None
 
     def read(self, bucket: str, found: Found) -> PromptSet:
-        """The prompts of what was found. Raises BadSidecar when it is at fault, NotFound when it has gone since."""
+        """The prompts of what was found. Raises BadSidecar when it is at fault, NotFound when it has gone since.
+
+        It is at fault, too, when it names one output for several images.
+        """
         held_by = found.held_by
         if held_by is None:
             assert self._defaults is not None
@@ -69,7 +76,15 @@ class PromptFinder:
             metadata = held_by.metadata
             prompts, options = metadata[PROMPTS_METADATA], metadata.get(OPTIONS_METADATA)
             return parse_image_metadata(held_by.name, prompts, options, self._limits)
-        return parse_sidecar(held_by.name, self._content(bucket, held_by), self._limits)
+        prompt_set = parse_sidecar(held_by.name, self._content(bucket, held_by), self._limits)
+        if prompt_set.output is not None:
+            check_one_image(held_by.name, prompt_set.output, self._images(bucket, found))
+        return prompt_set
+
+    def _images(self, bucket: str, found: Found) -> tuple[str, ...]:
+        """The images that a sidecar speaks for; one that is called like its stem is in no list."""
+        bare = self._store.stat(bucket, found.unlisted) if found.unlisted is not None else None
+        return (bare.name, *found.images) if bare and is_candidate(bare) else found.images
 
     def _content(self, bucket: str, info: ObjectInfo) -> bytes:
         key = bucket, info.name, info.generation

@@ -12,6 +12,7 @@ from service.core.naming import (
     RENDITION_SUFFIXES,
     error_name,
     expand_prefix,
+    is_image,
     is_sidecar,
     output_name,
     rendition_name,
@@ -111,6 +112,8 @@ class Surroundings:
     inputs: Mapping[str, ObjectInfo]
     folder_prompts: Mapping[str, ObjectInfo] | None = None
     """Those that may concern the image, where they have been looked at already."""
+    unlisted: str | None = None
+    """The name of an image without a suffix that would share the stem, where nobody has looked for it."""
 
     def sidecar_of(self, image: str) -> ObjectInfo | None:
         """The highest-ranked sidecar of an image."""
@@ -120,6 +123,11 @@ class Surroundings:
         """The images that a sidecar may speak for, by name."""
         named = (info for info in self.inputs.values() if sidecar in sidecar_names(info.name))
         return sorted((info for info in named if is_image_here(self.bucket, info, rules)), key=lambda info: info.name)
+
+    def spoken_for_by(self, sidecar: str) -> tuple[str, ...]:
+        """The names of the listed images whose prompts are in that sidecar, whether or not uploads of theirs count."""
+        names = (info.name for info in self.inputs.values() if is_candidate(info))
+        return tuple(name for name in sorted(names) if (best := self.sidecar_of(name)) and best.name == sidecar)
 
     def job(self, image: ObjectInfo, prompts: Found, rules: Rules, caller: Caller = Caller()) -> Job:
         """Put together what one job needs to know."""
@@ -146,6 +154,11 @@ def is_image_here(bucket: str, info: ObjectInfo, rules: Rules) -> bool:
     return isinstance(classify_object(bucket, info.name, info.generation, info.content_type, rules), ImageArrived)
 
 
+def is_candidate(info: ObjectInfo) -> bool:
+    """Whether the live object, wherever it lies, is an image that somebody may want segmented."""
+    return is_image(info.name, info.content_type) and JOB_ID not in info.metadata
+
+
 def look(store: ObjectStore, rules: Rules, bucket: str, name: str, *, outputs_too: bool = True) -> Surroundings:
     """List outputs, then inputs, that share the stem of `name`, an image or a sidecar."""
     stem = _stem(name)
@@ -161,7 +174,7 @@ def look(store: ObjectStore, rules: Rules, bucket: str, name: str, *, outputs_to
         return replace(around, inputs={**bare, **around.inputs}, folder_prompts=there)
     if stem == sidecar_base(name):
         return replace(around, inputs={**store.stat_all(bucket, [stem]), **around.inputs})
-    return around
+    return replace(around, unlisted=stem)
 
 
 def _stem(name: str) -> str:

@@ -364,6 +364,14 @@ def taken_output(scene: Scene) -> Request:
     return scene.pushed(scene.image(prompts=json.dumps({"prompts": ["cat"], "output": output})))
 
 
+def output_for_several(scene: Scene) -> Request:
+    scene.upload(
+        "a.prompts.json", json.dumps({"prompts": ["cat"], "output": f"gs://sam3-output/{scene.folder}/b.json"})
+    )
+    scene.image("a.jpg", prompts="")
+    return scene.pushed(scene.image(prompts=""))
+
+
 def long_name(scene: Scene) -> Request:
     name = f"{scene.folder}/" + "n" * (1014 - len(scene.folder)) + ".png"
     return scene.pushed(scene.bench.upload(name, scene.draw(), "image/png", metadata={"prompts": CAT}))
@@ -553,6 +561,7 @@ TABLE = [
         "an image over a limit", image_of(lambda scene: b"x" * 2000, MAX_OBJECT_BYTES="1024"), 204, failed("too_large")
     ),
     Row("prompts that cannot be read", prompts_of("{broken"), 204, failed("bad_sidecar")),
+    Row("an output for several images", output_for_several, 204, failed("bad_sidecar")),
     Row("an exemplar box outside the image", prompts_of('[{"boxes": [[900, 0, 999, 9]]}]'), 204, failed("bad_field")),
     Row(
         "an output that somebody else has written",
