@@ -8,11 +8,12 @@ import threading
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
 from importlib.resources import files
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -207,8 +208,9 @@ class Stage:
     def handle(self, event: Any) -> list[str]:
         return [outcome.status for outcome in self.worker.handle(event)]
 
-    def deliver(self, document: Any) -> list[str]:
-        return [outcome.status for outcome in self.worker.deliver(envelopes.Message(json.dumps(document).encode(), {}))]
+    def deliver(self, document: Any, attributes: Mapping[str, str] = MappingProxyType({})) -> list[str]:
+        message = envelopes.Message(json.dumps(document).encode(), attributes)
+        return [outcome.status for outcome in self.worker.deliver(message)]
 
     @property
     def waiting(self) -> int:

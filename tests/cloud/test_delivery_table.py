@@ -23,6 +23,7 @@ from werkzeug.serving import make_server
 
 from service import app
 from service.core.budget import Budget
+from service.core.folders import FAN_OUT
 from service.engine.batcher import BatchPolicy, ModelThread
 from service.engine.images import ImageLimits
 from service.engine.segmenter import Segmenter
@@ -121,8 +122,9 @@ class Scene:
     def pushed(self, event: Any) -> Request:
         return Request(self.push_body(event))
 
-    def job(self, **fields: Any) -> Request:
-        return Request({"message": {"data": _base64(json.dumps(fields)), "messageId": "1"}})
+    def job(self, attributes: Mapping[str, str] = MappingProxyType({}), **fields: Any) -> Request:
+        message = {"data": _base64(json.dumps(fields)), "attributes": dict(attributes), "messageId": "1"}
+        return Request({"message": message})
 
     def uri(self, name: str = "a.png") -> str:
         return f"gs://sam3-input/{self.folder}/{name}"
@@ -331,7 +333,9 @@ def folder_prompts(scene: Scene) -> Request:
     return scene.pushed(scene.upload("_prompts.json", CAT))
 
 
-def job_not_done(*, pinned: bool, deleted: bool, fan_out: bool = False) -> Callable[[Scene], Request]:
+def job_not_done(
+    *, pinned: bool, deleted: bool, fan_out: bool = False, prompts: bool = True
+) -> Callable[[Scene], Request]:
     """A job whose image has been replaced or deleted before its message is delivered."""
 
     def stage(scene: Scene) -> Request:
@@ -341,7 +345,7 @@ def job_not_done(*, pinned: bool, deleted: bool, fan_out: bool = False) -> Calla
         else:
             scene.image()
         image = f"{scene.uri()}#{old.generation}" if pinned else scene.uri()
-        return scene.job(image=image) if fan_out else scene.job(image=image, prompts=["cat"])
+        return scene.job(FAN_OUT if fan_out else {}, image=image, prompts=["cat"] if prompts else None)
 
     return stage
 
@@ -538,20 +542,20 @@ TABLE = [
     ),
     Row(
         "a job pinned to a generation that is not live",
-        job_not_done(pinned=True, deleted=False),
+        job_not_done(pinned=True, deleted=False, prompts=False),
         204,
         only_told("stale_input"),
         again=only_told("stale_input"),
     ),
     Row(
         "a job of a folder's fan-out whose image is gone",
-        job_not_done(pinned=True, deleted=True, fan_out=True),
+        job_not_done(pinned=True, deleted=True, fan_out=True, prompts=False),
         204,
         NOTHING,
     ),
     Row(
         "a job of a folder's fan-out whose image has been overwritten",
-        job_not_done(pinned=True, deleted=False, fan_out=True),
+        job_not_done(pinned=True, deleted=False, fan_out=True, prompts=False),
         204,
         NOTHING,
     ),
