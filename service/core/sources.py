@@ -30,11 +30,14 @@ def folder_prompts_names(bucket: str, image: str, rules: Rules) -> tuple[str, ..
     """The names under which folder prompts for `image` may lie, highest rank first: the nearest folder, JSON first.
 
     Like any input, such a file must begin with INPUT_PREFIX and lie outside the output prefix: so the parents go up to
-    INPUT_PREFIX, whether or not that ends in a slash.
+    INPUT_PREFIX, whether or not that ends in a slash. An image that is no input itself, which only a job can name, has
+    the folders of its bucket.
     """
+    by_job = not in_scope(bucket, image, rules)
     folders = [image[: end + 1] for end in range(len(image) - 1, -1, -1) if image[end] == "/"]
     names = (name for folder in (*folders, "") for name in folder_prompts_beside(folder))
-    return tuple(name for name in names if len(name.encode()) <= MAX_NAME_BYTES and in_scope(bucket, name, rules))
+    names = (name for name in names if len(name.encode()) <= MAX_NAME_BYTES)
+    return tuple(name for name in names if by_job or in_scope(bucket, name, rules))
 
 
 def names_above(folder_prompts: str, bucket: str, image: str, rules: Rules) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from service.errors import BadSidecar, TooLarge
 from service.settings import Settings
 from service.worker.bounded import read_within
 from service.worker.found import Found
-from service.worker.surroundings import Surroundings, is_candidate
+from service.worker.surroundings import JOB_ID, Surroundings, is_candidate
 
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
     from service.gcp.storage import ObjectInfo, ObjectStore
@@ -109,7 +109,8 @@ class PromptFinder:
         there = around.folder_prompts
         if there is None:
             there = self._store.stat_all(around.bucket, names)
-        return next((there[name] for name in names if name in there), None)
+        # Below the output prefix, where a job may find its image, the result of an image may be called like prompts.
+        return next((there[name] for name in names if name in there and JOB_ID not in there[name].metadata), None)
 
 
 def _found(kind: SourceKind, bucket: str, info: ObjectInfo) -> Found:

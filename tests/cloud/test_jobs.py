@@ -356,6 +356,24 @@ def test_images_of_other_buckets_must_be_allowed_and_need_a_place(bench: Any, st
     assert deliver(s, image=image, output="gs://sam3-output/elsewhere/x.json") == ["succeeded"]
 
 
+@pytest.mark.parametrize("bare", [False, True])
+def test_a_job_finds_the_folder_prompts_of_an_image_that_is_no_input(bench: Any, stage: Any, bare: bool) -> None:
+    """As an upload does, up to the top of its bucket; its upload and theirs start nothing."""
+    s = stage(INPUT_PREFIX="in/")
+    folder = f"folders-{bare}"
+    prompts = bench.upload(f"{folder}/_prompts.json", '["cat"]')
+    image = bench.upload(f"{folder}/deep/a" + ("" if bare else ".jpg"), b"image", "image/jpeg")
+    assert [s.handle(image), s.handle(prompts)] == [["ignored"], ["ignored"]]
+    assert deliver(s, image=uri(image)) == ["succeeded"]
+    source = bench.output(f"{image.name}.json")["request"]["source"]
+    assert source == {"kind": "folder", "uri": uri(prompts), "generation": prompts.generation}
+    put(bench, f"{folder}/b/_prompts.txt", "dog")
+    put(bench, f"{folder}/b/a.jpg", "image")
+    output = f"gs://sam3-output/{folder}/there.json"
+    assert deliver(s, image=f"gs://sam3-output/{folder}/b/a.jpg", output=output) == ["succeeded"]
+    assert bench.output(f"{folder}/there.json")["request"]["source"]["uri"].endswith("/b/_prompts.txt")
+
+
 @pytest.mark.parametrize("output", ["gs://sam3-input/x.json", "gs://sam3-output/x.prompts.json"])
 def test_a_job_that_wants_a_forbidden_output_is_a_dead_letter(bench: Any, stage: Any, output: str) -> None:
     image = bench.upload("job/forbidden.jpg", b"image", "image/jpeg")
