@@ -29,13 +29,8 @@ from service.engine.segmenter import Segmenter
 from service.errors import (
     BadEnvelope,
     CloudUnavailable,
-    DeadlineExceeded,
-    Ending,
-    EngineBroken,
     NotFound,
-    NotReady,
     PreconditionFailed,
-    QueueFull,
     ServiceError,
 )
 from service.settings import Settings
@@ -51,9 +46,6 @@ from service.worker.surroundings import JOB_ID, Surroundings, look
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
     from service.gcp.publisher import Publisher
     from service.gcp.storage import ObjectInfo, ObjectStore
-
-# Errors that tell of the service, not of the image that met them.
-_OF_THE_SERVICE = (QueueFull, NotReady, Ending, EngineBroken, CloudUnavailable, DeadlineExceeded)
 
 
 class Worker:
@@ -170,9 +162,9 @@ class Worker:
         for image in images:
             try:
                 outcomes.append(self._image(image, around))
-            except _OF_THE_SERVICE:
-                raise
-            except Exception as error:  # noqa: BLE001 - raised below, when the others have had their turn
+            except Exception as error:
+                if isinstance(error, ServiceError) and error.of_the_service:
+                    raise
                 errors.append(error)
         if errors:
             raise errors[0]

@@ -20,7 +20,7 @@ from service.core.sources import source_metadata
 from service.engine.images import ImageLimits
 from service.engine.place import Terms
 from service.engine.segmenter import Segmenter
-from service.errors import NameTooLong, NotFound, OutputTaken, PreconditionFailed, ServiceError
+from service.errors import NameTooLong, OutputTaken, PreconditionFailed, ServiceError
 from service.settings import Settings
 from service.worker.bounded import read_within
 from service.worker.named import check_free, moved
@@ -87,7 +87,7 @@ class JobRunner:
 
     def fail(self, job: Job, error: ServiceError, request: RequestRecord | None) -> Done:
         """Write down a fault of the input, once; any other error is raised again."""
-        if not _is_input_fault(error):
+        if not error.input_fault:  # NotFound is none: the object was replaced between the look and the read
             raise error
         if request is None:  # nobody has looked yet whether the place that the job names is free
             job, error = _where_free(moved(self._store, job, None), error)
@@ -214,11 +214,6 @@ class JobRunner:
 
     def _job_id(self, job: Job, prompt_set: PromptSet) -> str:
         return self.job_id(job.bucket, job.image.name, job.image.generation, prompt_set)
-
-
-def _is_input_fault(error: ServiceError) -> bool:
-    """NotFound is none: the object was replaced between the look and the read."""
-    return error.status < 500 and not error.retryable and not isinstance(error, NotFound)
 
 
 def _where_free(job: Job, error: ServiceError) -> tuple[Job, ServiceError]:

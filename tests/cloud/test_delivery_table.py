@@ -27,7 +27,7 @@ from service.core.folders import FAN_OUT
 from service.engine.batcher import BatchPolicy, ModelThread
 from service.engine.images import ImageLimits
 from service.engine.segmenter import Segmenter
-from service.errors import EngineBroken, OutOfMemory
+from service.errors import EngineBroken, NotFinite, OutOfMemory
 from service.gcp.publisher import Publisher
 from service.gcp.storage import ObjectStore
 from service.settings import Settings
@@ -460,6 +460,15 @@ def engine_fault(error: Exception) -> Callable[[Scene], Request]:
     return stage
 
 
+def large_body(scene: Scene) -> Request:
+    scene.serve(MAX_BODY_BYTES="1024")
+    return Request(new_image(scene).body | {"more": "x" * 1024})
+
+
+def compressed_body(scene: Scene) -> Request:
+    return Request(new_image(scene).body, {"Content-Encoding": "gzip"})
+
+
 def same_job_running(scene: Scene) -> Request:
     request = new_image(scene)
     scene.keep_busy(lambda: scene.deliver(request))
@@ -619,6 +628,10 @@ TABLE = [
     Row("not done within EVENT_TIMEOUT_S", no_time_left, 503, NOTHING, again=RESULT),
     Row("no memory left on the device", engine_fault(OutOfMemory("full")), 503, Left(inferences=1), again=RESULT),
     Row("the device has failed", engine_fault(EngineBroken("lost")), 503, Left(inferences=1), again=RESULT),
+    Row("the model puts out NaN or infinity", engine_fault(NotFinite("NaN")), 500, Left(inferences=1), again=RESULT),
+    Row("a defect of the service", engine_fault(RuntimeError("defect")), 500, Left(inferences=1), again=RESULT),
+    Row("a push over MAX_BODY_BYTES", large_body, 413, NOTHING, again=RESULT),
+    Row("a push with a Content-Encoding", compressed_body, 415, NOTHING),
     Row(
         "the same job is running in this process",
         same_job_running,
