@@ -23,6 +23,7 @@ from google.cloud import storage
 from service.core import envelopes
 from service.core.events import Notification
 from service.core.masks import Mask
+from service.core.observe import SILENT, Observer
 from service.core.results import ImageInfo, Instance, ModelInfo, PromptResult, Segmentation
 from service.errors import NotReady
 from service.gcp.publisher import Publisher
@@ -252,7 +253,7 @@ def reading(bench: Bench, start_service: Callable[..., Any]) -> Any:
 
 @pytest.fixture
 def stage(bench: Bench) -> Callable[..., Stage]:
-    def stage(bench: Bench = bench, folder_page_size: int = 500, **changes: str) -> Stage:
+    def stage(bench: Bench = bench, folder_page_size: int = 500, observer: Observer = SILENT, **changes: str) -> Stage:
         settings = Settings.from_environment(bench.cloud.environment() | changes)
         segmenter = StagedSegmenter()
         store, publisher = Counted(ConditionalStore(bench.clients.storage)), Counted(bench.clients.publisher)
@@ -263,6 +264,7 @@ def stage(bench: Bench) -> Callable[..., Stage]:
             segmenter,  # type: ignore[arg-type]
             lambda: datetime.now(UTC),
             folder_page_size=folder_page_size,
+            observer=observer,
         )
         return Stage(worker, segmenter, store, publisher)
 
