@@ -9,7 +9,7 @@ from typing import Literal, get_args
 from service.core.naming import gs_uri, sidecar_names
 from service.core.sources import PROMPTS_METADATA, PromptSource, SourceKind, object_source, recorded_source
 from service.gcp.storage import ObjectInfo
-from service.worker.surroundings import ERROR_CODE, INPUT_GENERATION
+from service.worker.surroundings import ERROR_CODE, INPUT_GENERATION, JOB_ID
 
 State = Literal["done", "failed", "missing", "outdated", "waiting"]
 STATES: tuple[State, ...] = get_args(State)
@@ -61,6 +61,12 @@ def sources_of(
     live = next((object_source(kind, bucket, info.name, info.generation) for kind, info in ranked), None)
     uris = (*(gs_uri(bucket, name) for name in names), "")
     return Sources(uris, live or (PromptSource("default") if default else None))
+
+
+def output_taken(found: Sequence[ObjectInfo]) -> Verdict | None:
+    """Say so when something at a named place was not written by the service: it fails, and leaves no document."""
+    foreign = any(JOB_ID not in each.metadata for each in found)
+    return Verdict("failed", "output_taken") if foreign else None
 
 
 def judge(image: ObjectInfo, documents: Sequence[ObjectInfo], error_name: str, sources: Sources) -> Verdict:
