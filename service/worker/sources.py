@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,10 @@ from service.core.sources import (
     OPTIONS_METADATA,
     PROMPTS_METADATA,
     PromptSource,
+    RankedPlace,
     SourceKind,
-    folder_prompts_names,
     object_source,
+    ranked_places,
 )
 from service.errors import BadSidecar, TooLarge
 from service.settings import Settings
@@ -34,7 +36,7 @@ _KEPT_BYTES, _KEPT_IN_ALL_BYTES = 64 * 1024, 4 * 1024 * 1024
 
 
 class PromptFinder:
-    """Knows the ranks of docs/events.md.
+    """Goes through the places of an image's prompts by their ranks.
 
     Between calls it remembers contents, which no generation changes, and nothing else: a missing source may come, and
     one that is there may go, at any time.
@@ -51,16 +53,14 @@ class PromptFinder:
 
     def find(self, around: Surroundings, image: ObjectInfo) -> Found | None:
         """The highest-ranked source that exists, or None. Folders are looked at only when nothing nearer is there."""
-        sidecar = around.sidecar_of(image.name)
-        if sidecar is not None:
-            unlisted = around.unlisted if around.unlisted == sidecar_base(sidecar.name) else None
-            found = _found("sidecar", around.bucket, sidecar)
-            return replace(found, images=around.spoken_for_by(sidecar.name), unlisted=unlisted)
-        if PROMPTS_METADATA in image.metadata:
-            return _found("metadata", around.bucket, image)
-        folder = self._folder_prompts(around, image.name)
-        if folder is not None:
-            return _found("folder", around.bucket, folder)
+        places = ranked_places(around.bucket, image.name, self._rules)
+        own = {image.name: image} if PROMPTS_METADATA in image.metadata else {}
+        there: dict[SourceKind, Mapping[str, ObjectInfo]] = {"sidecar": around.inputs, "metadata": own}
+        for kind, name in places:
+            if kind not in there:
+                there[kind] = self._folder_prompts(around, places)
+            if name in there[kind]:
+                return _found(kind, around, there[kind][name])
         return Found(PromptSource("default")) if self._defaults else None
 
     def read(self, bucket: str, found: Found) -> PromptSet:
@@ -104,14 +104,17 @@ class PromptFinder:
         except TooLarge as error:
             raise BadSidecar(f"{info.name}: {error.detail}") from None
 
-    def _folder_prompts(self, around: Surroundings, image: str) -> ObjectInfo | None:
-        names = folder_prompts_names(around.bucket, image, self._rules)
+    def _folder_prompts(self, around: Surroundings, places: Sequence[RankedPlace]) -> dict[str, ObjectInfo]:
+        """Those that are there. The result of an image, where a job may find its own, may be called like them."""
         there = around.folder_prompts
         if there is None:
-            there = self._store.stat_all(around.bucket, names)
-        # Below the output prefix, where a job may find its image, the result of an image may be called like prompts.
-        return next((there[name] for name in names if name in there and JOB_ID not in there[name].metadata), None)
+            there = self._store.stat_all(around.bucket, [place.name for place in places if place.kind == "folder"])
+        return {name: info for name, info in there.items() if JOB_ID not in info.metadata}
 
 
-def _found(kind: SourceKind, bucket: str, info: ObjectInfo) -> Found:
-    return Found(object_source(kind, bucket, info.name, info.generation), info)
+def _found(kind: SourceKind, around: Surroundings, held_by: ObjectInfo) -> Found:
+    found = Found(object_source(kind, around.bucket, held_by.name, held_by.generation), held_by)
+    if kind != "sidecar":
+        return found
+    unlisted = around.unlisted if around.unlisted == sidecar_base(held_by.name) else None
+    return replace(found, images=around.spoken_for_by(held_by.name), unlisted=unlisted)

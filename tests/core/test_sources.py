@@ -12,6 +12,7 @@ from service.core.sources import (
     folder_prompts_names,
     names_above,
     object_source,
+    ranked_places,
     recorded_source,
     source_metadata,
 )
@@ -79,6 +80,19 @@ def test_an_image_that_only_a_job_can_name_has_the_folders_of_its_bucket(bucket:
 def test_names_that_cloud_storage_does_not_allow_are_left_out() -> None:
     folder = "x" * 1015 + "/"
     assert folders(f"{folder}a.jpg") == [""]
+
+
+def test_the_places_of_prompts_by_rank() -> None:
+    places = ranked_places("photos-in", "in/b.jpg", replace(RULES, input_prefix="in/"))
+    assert [(place.kind, place.name) for place in places] == [
+        ("sidecar", "in/b.prompts.json"),
+        ("sidecar", "in/b.jpg.prompts.json"),
+        ("sidecar", "in/b.prompts.txt"),
+        ("sidecar", "in/b.jpg.prompts.txt"),
+        ("metadata", "in/b.jpg"),
+        ("folder", "in/_prompts.json"),
+        ("folder", "in/_prompts.txt"),
+    ]
 
 
 def test_what_ranks_above_a_folder() -> None:

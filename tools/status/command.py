@@ -9,7 +9,7 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,8 +17,8 @@ from typing import Any
 from google.auth.exceptions import GoogleAuthError
 
 from service.core.events import Rules
-from service.core.naming import BUCKET_NAME, expand_prefix, gs_uri, is_folder_prompts
-from service.core.sources import folder_prompts_names
+from service.core.naming import BUCKET_NAME, expand_prefix, folder_of, folder_prompts_beside, gs_uri
+from service.core.sources import RankedPlace, ranked_places
 from service.errors import CloudUnavailable
 from service.gcp import storage
 from service.gcp.storage import ObjectInfo, ObjectStore
@@ -109,9 +109,9 @@ def look(store: ObjectStore, place: Place, elsewhere: Elsewhere) -> Iterator[tup
     folders = Folders(store, place.bucket)
     default = place.settings.default_prompts is not None
     for around in walk(*_lists(store, place), place.bucket, place.rules):
-        names = folder_prompts_names(place.bucket, around.image.name, place.rules)
-        above = folders.above(names)
-        sources = sources_of(place.bucket, around.image, around.sidecars, names, above, default=default)
+        places = ranked_places(place.bucket, around.image.name, place.rules)
+        prompts = [*around.sidecars, *folders.above(places)]
+        sources = sources_of(place.bucket, around.image, places, prompts, default=default)
         if around.names is None:
             verdict = Verdict("failed", NAME_TOO_LONG)
         else:
@@ -129,15 +129,15 @@ class Folders:
         self._bucket = bucket
         self._known: dict[str, list[ObjectInfo]] = {}
 
-    def above(self, names: tuple[str, ...]) -> list[ObjectInfo]:
-        """Those of the names that exist; only these folders are remembered."""
-        wanted = dict.fromkeys(name.rpartition("_prompts.")[0] for name in names)
+    def above(self, places: Sequence[RankedPlace]) -> list[ObjectInfo]:
+        """The folders' prompts that exist at these places; only these folders are remembered."""
+        names = [place.name for place in places if place.kind == "folder"]
+        wanted = dict.fromkeys(folder_of(name) for name in names)
         self._known = {folder: self._known[folder] if folder in self._known else self._ask(folder) for folder in wanted}
         return [info for found in self._known.values() for info in found if info.name in names]
 
     def _ask(self, folder: str) -> list[ObjectInfo]:
-        there = self._store.list(self._bucket, f"{folder}_prompts.")
-        return [info for info in there if is_folder_prompts(info.name)]
+        return list(self._store.stat_all(self._bucket, folder_prompts_beside(folder)).values())
 
 
 def _lists(store: ObjectStore, place: Place) -> tuple[Iterator[ObjectInfo], Iterator[ObjectInfo]]:
