@@ -36,13 +36,14 @@ from service.errors import (
 )
 from service.settings import Settings
 from service.worker.dead_letters import DeadLetters
+from service.worker.destination import Destination, Elsewhere, look_again, placed
 from service.worker.direct import DirectJobs
 from service.worker.folder import PAGE_SIZE, FolderFanOut
 from service.worker.job import ATTEMPTS, JobRunner
-from service.worker.named import Elsewhere, Place, look_again, placed
+from service.worker.model import JOB_ID
 from service.worker.outcome import Outcome
 from service.worker.sources import PromptFinder
-from service.worker.surroundings import JOB_ID, Surroundings, look
+from service.worker.surroundings import Surroundings, look
 
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
     from service.gcp.publisher import Publisher
@@ -54,10 +55,10 @@ log = logging.getLogger(__name__)
 class Worker:
     """Handles events; every method may be called from many threads, and in many instances, at the same time.
 
-    Raises a retryable ServiceError when the event is to be delivered again.
+    Whatever they raise means that the event is to be delivered again.
     """
 
-    def __init__(  # noqa: PLR0913 - each is another part of the house
+    def __init__(  # noqa: PLR0913 - each is another part of the service
         self,
         settings: Settings,
         store: ObjectStore,
@@ -201,18 +202,18 @@ class Worker:
 
     def _image(self, event: ImageArrived, around: Surroundings) -> Outcome:
         """Run the job of an image, looking again whenever somebody else was faster."""
-        place = None
+        destination = None
         for _ in range(ATTEMPTS):
             try:
-                return self._attempt(event, around, place)
+                return self._attempt(event, around, destination)
             except Elsewhere as elsewhere:
-                place = elsewhere.place
+                destination = elsewhere.destination
             except (PreconditionFailed, NotFound):
-                place = place and look_again(self._store, place)
-            around = look(self._store, self._rules, event.bucket, event.name, outputs_too=place is None)
+                destination = destination and look_again(self._store, destination)
+            around = look(self._store, self._rules, event.bucket, event.name, outputs_too=destination is None)
         raise CloudUnavailable(f"{gs_uri(event.bucket, event.name)} or its outputs kept changing")
 
-    def _attempt(self, event: ImageArrived, around: Surroundings, place: Place | None) -> Outcome:
+    def _attempt(self, event: ImageArrived, around: Surroundings, destination: Destination | None) -> Outcome:
         subject = gs_uri(event.bucket, event.name)
         image = around.inputs.get(event.name)
         if image is None or not _is_live(image, event.generation):
@@ -222,7 +223,7 @@ class Worker:
         prompts = self._prompts.find(around, image)
         if prompts is None:
             return Outcome("waiting_for_prompts", subject)
-        return self._jobs.run(placed(around.job(image, prompts, self._rules), place))
+        return self._jobs.run(placed(around.job(image, prompts, self._rules), destination))
 
 
 def _code(error: Exception) -> str:

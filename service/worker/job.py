@@ -23,12 +23,12 @@ from service.engine.segmenter import Segmenter
 from service.errors import NameTooLong, OutputTaken, PreconditionFailed, ServiceError
 from service.settings import Settings
 from service.worker.bounded import read_within
-from service.worker.named import check_free, moved
+from service.worker.destination import check_free, moved
+from service.worker.model import ERROR_CODE, INPUT_GENERATION, JOB_ID, MODEL_SINCE, WORK_ID, Job, Slot
 from service.worker.outcome import Announcer, Done, Outcome, replayed, settled
 from service.worker.renditions import Renditions
 from service.worker.running import Running
 from service.worker.sources import PromptFinder
-from service.worker.surroundings import ERROR_CODE, INPUT_GENERATION, JOB_ID, MODEL_SINCE, WORK_ID, Job, Slot
 
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
     from service.gcp.publisher import Publisher
@@ -44,7 +44,7 @@ class JobRunner:
     PreconditionFailed, NotFound and Elsewhere mean: look again and start over.
     """
 
-    def __init__(  # noqa: PLR0913 - each is another part of the house
+    def __init__(  # noqa: PLR0913 - each is another part of the service
         self,
         settings: Settings,
         prompts: PromptFinder,
@@ -119,7 +119,7 @@ class JobRunner:
         return replayed(job)
 
     def _has_been_done(self, job: Job, prompt_set: PromptSet, result: Slot, job_id: str) -> bool:
-        """By this job, or better: a process that has its model longer than another leaves that one's result alone."""
+        """By this job, or better: a process leaves alone the result of one that was started later."""
         return result.holds(job_id) or result.surpasses(_work_id(job, prompt_set), self._model_since)
 
     def _do(self, job: Job, request: RequestRecord, job_id: str) -> Done:

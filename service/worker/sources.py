@@ -25,7 +25,8 @@ from service.errors import BadSidecar, TooLarge
 from service.settings import Settings
 from service.worker.bounded import read_within
 from service.worker.found import Found
-from service.worker.surroundings import JOB_ID, Surroundings, is_candidate
+from service.worker.model import JOB_ID
+from service.worker.surroundings import Surroundings, is_candidate
 
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
     from service.gcp.storage import ObjectInfo, ObjectStore

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from service.core.events import Rules
 from service.core.naming import is_image, is_sidecar, sidecar_names
 from service.gcp.storage import ObjectInfo
-from service.worker.surroundings import ERROR_CODE, INPUT_GENERATION
+from service.worker.model import ERROR_CODE, INPUT_GENERATION
 from tools import cli
 from tools.localcloud.cloud import LocalCloud
 from tools.localcloud.settings import LocalCloudSettings

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 from service.core.naming import gs_uri
 from service.core.sources import PROMPTS_METADATA, PromptSource, RankedPlace, object_source, recorded_source
 from service.gcp.storage import ObjectInfo
-from service.worker.surroundings import ERROR_CODE, INPUT_GENERATION, JOB_ID
+from service.worker.model import ERROR_CODE, INPUT_GENERATION, JOB_ID
 
 State = Literal["done", "failed", "missing", "outdated", "waiting"]
 STATES: tuple[State, ...] = get_args(State)

@@ -10,7 +10,7 @@ from service.core.events import ImageArrived, Rules, SidecarArrived, classify_ob
 from service.core.naming import error_name, expand_prefix, output_name, sidecar_base, sidecar_names
 from service.errors import NameTooLong
 from service.gcp.storage import ObjectInfo
-from service.worker.surroundings import JOB_ID
+from service.worker.model import JOB_ID
 
 
 @dataclass
