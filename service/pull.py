@@ -136,7 +136,7 @@ class Door:
 
     def _deliver(self, message: Message) -> bool:
         try:
-            outcomes = self._worker.deliver(message)
+            self._worker.deliver(message)
         except ServiceError as error:
             log.warning("%s: %s", error.code, error.detail, extra={"message_id": message.message_id})
             return False
@@ -144,8 +144,6 @@ class Door:
             # The boundary of the process: a defect must cost this message's attempt and nothing else.
             log.exception("internal", extra={"message_id": message.message_id})
             return False
-        for outcome in outcomes:
-            log.info(outcome.status, extra={"subject": outcome.subject, "reason": outcome.reason})
         return True
 
 

@@ -10,11 +10,13 @@ from typing import Any
 
 from service.core import strict_json
 from service.core.exemplars import VISUAL_TEXT, ExemplarBox, parse_boxes
+from service.core.naming import SIDECAR_SUFFIXES, is_folder_prompts
 from service.core.options import Options, parse_options
 from service.core.outputs import Output, parse_output
 from service.errors import BadField, BadSidecar, shortened
 
 MAX_METADATA_BYTES = 8192
+_SHOWN_IMAGES = 3
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Limits:
 class PromptSet:
     """A whole request, prompts in the caller's order.
 
-    `metadata` is the caller's own and only echoed back. `output` is where a sidecar wants the result.
+    `metadata` is the caller's own and only echoed back. `output` is where the sidecar of one image wants the result.
     """
 
     prompts: tuple[Prompt, ...]
@@ -70,6 +72,23 @@ def parse_sidecar(name: str, data: bytes, limits: Limits = Limits()) -> PromptSe
         raise BadSidecar(f"{name}: {error.detail}") from None
     except ValueError as error:
         raise BadSidecar(f"{name}: {error}") from None
+
+
+def check_one_image(name: str, output: Output, images: Sequence[str]) -> None:
+    """Raise BadSidecar unless the prompts `name`, which name an output, speak for one image: results are not joined.
+
+    `images`: those that a sidecar speaks for; the prompts of a folder speak for whatever comes.
+    """
+    if is_folder_prompts(name):
+        theirs, instead = "all images of the folder", "name it in the sidecar of one image, as photo.jpg.prompts.json"
+    elif len(images) > 1:
+        files = [image.rpartition("/")[2] for image in images[:_SHOWN_IMAGES]]
+        theirs = ", ".join(shortened(file) for file in files) + (", …" if len(images) > len(files) else "")
+        instead = f"give each a sidecar of its own instead, as {shortened(files[-1] + SIDECAR_SUFFIXES[0])}"
+    else:
+        return
+    allowed = f"these prompts speak for {theirs}, whose results would replace each other there: {instead}"
+    raise BadSidecar(f"{name}: {BadField('output', output.uri, allowed).detail}")
 
 
 def parse_image_metadata(name: str, prompts: str, options: str | None, limits: Limits = Limits()) -> PromptSet:

@@ -48,6 +48,7 @@ EVENT_FAILURES: Failures = (
     errors.Forbidden,
     errors.SlowClient,
     errors.TooLarge,
+    errors.UnsupportedMediaType,
     errors.QueueFull,
     errors.NotFinite,
     *_ALWAYS,

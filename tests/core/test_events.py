@@ -20,6 +20,7 @@ from service.core.events import (
     classify,
     read_message,
 )
+from service.core.folders import FAN_OUT, image_job
 from service.core.prompts import Limits, Prompt, PromptSet
 from service.errors import BadEnvelope
 
@@ -74,6 +75,14 @@ def test_a_notification_without_payload_has_no_content_type_and_keeps_its_odd_na
 
 def test_an_object_without_content_type_is_understood() -> None:
     assert read(replace(FINALIZED, data=b'{"name": "x"}')).content_type is None
+
+
+def test_only_the_service_itself_marks_a_job_as_one_that_repeats_an_upload() -> None:
+    data = image_job("photos-in", "in/kitchen.jpg", 7)
+    job = JobRequest("photos-in", "in/kitchen.jpg", 7)
+    assert read_message(Message(data, FAN_OUT), LIMITS) == replace(job, only_repeats_upload=True)
+    assert read_message(Message(data, {"sam3-job": "mine"}), LIMITS) == job
+    assert read_message(Message(data, {}), LIMITS) == job
 
 
 def test_a_job_is_what_has_not_the_attributes_of_a_notification() -> None:

@@ -21,6 +21,11 @@ def register(subparsers: Any) -> None:
     parser.add_argument(
         "--list", action="append", choices=("all", *STATES), default=[], help="name the images; repeatable"
     )
+    parser.add_argument(
+        "--read-sidecars",
+        action="store_true",
+        help="open the JSON sidecars of images that are missing or outdated, and look where their `output` says",
+    )
     parser.add_argument("--json", action="store_true", help="counts as a JSON object, after a line for each name")
     parser.add_argument(
         "--wait", type=float, default=0, metavar="SECONDS", help="look again until nothing is missing or outdated"
