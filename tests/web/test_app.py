@@ -168,6 +168,17 @@ def test_ready_only_when_the_model_answers(client: Client, phase: str, status: i
     assert bool(answer.json["reason"]) == (phase == "failed")
 
 
+@pytest.mark.parametrize("request_of", [{"json": {"access_token": "SECRET"}}, {"query_string": {"image": "SECRET"}}])
+def test_no_value_that_was_sent_under_a_wrong_name_or_place_is_shown(
+    client: Client, caplog: pytest.LogCaptureFixture, request_of: dict[str, Any]
+) -> None:
+    caplog.set_level("DEBUG")
+    answer = client(StagedSegmenter()).post("/segment", **request_of)
+    assert (answer.status_code, answer.json["code"]) == (400, "bad_field")
+    assert "SECRET" not in answer.text
+    assert not [record for record in caplog.records if "SECRET" in str(vars(record))]
+
+
 def test_events_without_input_buckets_are_not_acknowledged(client: Client) -> None:
     answer = client(StagedSegmenter()).post("/events", data=b"{}")
     assert (answer.status_code, answer.json["code"]) == (503, "events_off")
