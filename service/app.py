@@ -34,7 +34,7 @@ from service.engine.device_memory import device_memory_bytes
 from service.engine.images import ImageLimits
 from service.engine.segmenter import Segmenter
 from service.errors import ServiceError
-from service.settings import FAILED_START, STOP_S, Settings
+from service.settings import FAILED_START, STOP_S, WRITE_S, Settings
 from service.telemetry.listening import Telemetry, listen
 from service.telemetry.model_metrics import ModelMetrics
 from service.web import docs, events, forms, health, logs, metrics, observed, page, problems, segment
@@ -46,9 +46,6 @@ if TYPE_CHECKING:
     from service.gcp.storage import ObjectStore
 
 log = logging.getLogger(__name__)
-
-# What is kept of a stop's seconds for writing what the model has just finished.
-_WRITE_S = 3
 
 
 @dataclass(frozen=True)
@@ -107,7 +104,7 @@ def from_environment(load: Load | None = None) -> Flask:
     closing = ExitStack()
     atexit.register(closing.close)
     parts = assemble(settings, closing, load)
-    _on_sigterm(partial(parts.model.drain, STOP_S - _WRITE_S))
+    _on_sigterm(partial(parts.model.drain, STOP_S - WRITE_S))
     parts.model.start()
     return create_app(
         settings,

@@ -17,8 +17,12 @@ from service.core.prompts import Limits, parse_defaults
 
 # gunicorn's Arbiter.WORKER_BOOT_ERROR: the one status of a worker that ends the whole server instead of a restart.
 FAILED_START = 3
-# Seconds between SIGTERM and the end; Cloud Run kills after 10: https://cloud.google.com/run/docs/container-contract
+# A stop, in seconds from SIGTERM to the end; Cloud Run kills after 10:
+# https://cloud.google.com/run/docs/container-contract
 STOP_S = 9
+# What is kept of them for writing what the model has just finished, and, when pulling, for giving the rest back.
+WRITE_S = 3
+GIVE_BACK_S = 1
 
 _MIB = 1024 * 1024
 _SHOWN = 200  # characters of a long value in a message
