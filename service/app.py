@@ -34,6 +34,7 @@ from service.engine.device_memory import device_memory_bytes
 from service.engine.images import ImageLimits
 from service.engine.segmenter import Segmenter
 from service.errors import ServiceError
+from service.gcp.checked_tokens import CheckedTokens
 from service.settings import FAILED_START, STOP_S, WRITE_S, Settings
 from service.telemetry.listening import Telemetry, listen
 from service.telemetry.model_metrics import ModelMetrics
@@ -113,7 +114,7 @@ def from_environment(load: Load | None = None) -> Flask:
         images=parts.images,
         budget=parts.budget,
         telemetry=parts.telemetry,
-        check_push=_check_push(settings, closing),
+        check_push=push_check(settings, closing),
     )
 
 
@@ -137,17 +138,18 @@ def assemble(settings: Settings, closing: ExitStack, load: Load | None = None) -
     return Parts(model, segmenter, worker, telemetry, images, budget)
 
 
-def _check_push(settings: Settings, closing: ExitStack) -> events.Check:
-    """Who may push; only where this service is to tell are Google's libraries for it imported."""
+def push_check(settings: Settings, closing: ExitStack) -> events.Check:
+    """Who may push, by the settings; only for signatures are Google's libraries imported."""
+    account = settings.push_service_account
     if settings.push_auth == "iam":
         if settings.input_buckets and "K_SERVICE" not in os.environ:
             log.warning("PUSH_AUTH=iam: whoever reaches /events may push, unless something in front checks the tokens")
-        return events.nobody_checks
+        return CheckedTokens(account).check if account else events.nobody_checks
     from service.gcp.push_tokens import PushTokens
 
     assert settings.push_audience
-    assert settings.push_service_account
-    tokens = PushTokens(settings.push_audience, settings.push_service_account)
+    assert account
+    tokens = PushTokens(settings.push_audience, account)
     closing.callback(tokens.close)
     return tokens.check
 

@@ -176,7 +176,9 @@ class Settings(BaseModel):
         None, "The audience of the tokens; needed with `oidc`", "the audience as set there"
     )
     push_service_account: str | None = _row(
-        None, "The account whose tokens may push; needed with `oidc`", "a service account's e-mail address"
+        None,
+        "The account whose tokens may push; needed with `oidc`; unset with `iam`: whoever the platform lets in",
+        "a service account's e-mail address",
     )
     event_wait_s: int = _row(
         240, "Seconds that an event may wait for a place in the queue; keep it below the ack deadline", ge=0, le=600
