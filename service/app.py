@@ -36,9 +36,10 @@ from service.engine.segmenter import Segmenter
 from service.errors import ServiceError
 from service.gcp.checked_tokens import CheckedTokens
 from service.settings import FAILED_START, STOP_S, WRITE_S, Settings
+from service.telemetry import logs
 from service.telemetry.listening import Telemetry, listen
 from service.telemetry.model_metrics import ModelMetrics
-from service.web import docs, events, forms, health, logs, metrics, observed, page, problems, segment
+from service.web import docs, events, forms, health, metrics, observed, page, problems, segment
 from service.web.bucket_images import BucketImages
 from service.worker import Worker
 
