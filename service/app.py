@@ -33,6 +33,7 @@ from service.engine.batcher import BatchPolicy, Load, ModelThread
 from service.engine.device_memory import device_memory_bytes
 from service.engine.images import ImageLimits
 from service.engine.segmenter import Segmenter
+from service.engine.state import Phase
 from service.errors import ServiceError
 from service.gcp.checked_tokens import CheckedTokens
 from service.settings import FAILED_START, STOP_S, WRITE_S, Settings
@@ -185,7 +186,7 @@ def _model_thread(settings: Settings, load: Load, observer: Observer) -> ModelTh
     return ModelThread(load, policy, observer)
 
 
-def _load(settings: Settings, report: Callable[[str], None]) -> Engine[Any, Any]:
+def _load(settings: Settings, report: Callable[[Phase], None]) -> Engine[Any, Any]:
     """Import, fetch and load; the weights are fetched while torch is imported."""
     report("importing")
     from service.engine.weights import LAYOUTS, Source, resolve

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,27 +23,16 @@ from service.engine.heap import find_trim
 from service.engine.pace import Pace
 from service.engine.place import PERSON, Place, Terms
 from service.engine.schedule import Encode, Ground, Schedule, Work
+from service.engine.state import Phase, State
 from service.errors import Ending, EngineBroken, NotReady, QueueFull
 
 log = logging.getLogger(__name__)
 
-Load = Callable[[Callable[[str], None]], Engine[Any, Any]]
+Load = Callable[[Callable[[Phase], None]], Engine[Any, Any]]
 
 # On a CPU the vision encoder gains nothing from a second image, and memory grows faster than speed with prompts.
 _DEFAULT_BATCHES = {"cuda": (4, 8), "cpu": (1, 4)}
 _IDLE_S = 0.25
-
-
-@dataclass(frozen=True)
-class State:
-    """Where the model is: `phase` starting|importing|downloading|loading|warming|ready|failed|closed, why it failed.
-
-    phases_ms: how long each phase that is over took, in their order.
-    """
-
-    phase: str
-    reason: str = ""
-    phases_ms: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -162,7 +151,7 @@ class ModelThread:
         """Hand a work over; NotReady when the thread is about to end."""
         with self._changed:
             if self._closing:
-                raise NotReady(f"the model is not ready: {self._state.phase}")
+                raise self._not_ready()
             self._arrived.append(work)
             self._on_the_way -= 1
             self._changed.notify_all()
@@ -196,15 +185,18 @@ class ModelThread:
 
     def _ready_engine(self) -> Engine[Any, Any]:
         if self._engine is None or self._state.phase != "ready":
-            raise NotReady(f"the model is not ready: {self._state.phase} {self._state.reason}".rstrip())
+            raise self._not_ready()
         return self._engine
+
+    def _not_ready(self) -> NotReady:
+        return NotReady(f"the model is not ready ({self._state.phase}): {self._state.reason}".removesuffix(": "))
 
     def _run(self) -> None:
         try:
             engine = self._load_model()
             self._serve(engine)
         except BaseException as error:  # noqa: BLE001 - handed on: who wired this up decides what becomes of the process
-            self._state = replace(self._state, phase="failed", reason=str(error))
+            self._state = replace(self._state, phase="failed", error=str(error) or type(error).__name__)
             self._end(error)
         else:
             self._end(None)
@@ -218,7 +210,7 @@ class ModelThread:
         self._loaded.set_result(None)
         return engine
 
-    def _enter(self, phase: str) -> None:
+    def _enter(self, phase: Phase) -> None:
         now = time.perf_counter()
         took_ms = round((now - self._entered) * 1000)
         self._state = State(phase, phases_ms={**self._state.phases_ms, self._state.phase: took_ms})

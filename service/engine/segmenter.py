@@ -15,10 +15,11 @@ from service.core.options import Options
 from service.core.prompts import Prompt, PromptSet
 from service.core.results import ImageInfo, Instance, ModelInfo, PromptResult, Segmentation
 from service.engine.base import Exemplar, Grounding, Phrase
-from service.engine.batcher import ModelThread, State
+from service.engine.batcher import ModelThread
 from service.engine.images import ImageLimits, decode
 from service.engine.place import PERSON, Place, Terms
 from service.engine.schedule import Answer, Task, excess, late
+from service.engine.state import State
 from service.engine.suppression import suppress
 from service.errors import TooLong
 

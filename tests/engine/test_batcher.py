@@ -20,6 +20,7 @@ from service.engine.forwards import Forwards
 from service.engine.pace import Pace
 from service.engine.place import PERSON, Terms
 from service.engine.schedule import Answer, Schedule, Task, Work
+from service.engine.state import Phase
 from service.errors import (
     CallerGone,
     DeadlineExceeded,
@@ -356,8 +357,11 @@ def test_nothing_is_accepted_before_the_model_is_ready_or_after_the_end() -> Non
 
 
 def test_a_failed_load_keeps_its_reason() -> None:
-    def load(report: Callable[[str], None]) -> ScriptedEngine:
+    def load(report: Callable[[Phase], None]) -> ScriptedEngine:
         report("loading")
+        assert "weights are mapped" in model.state.reason
+        with pytest.raises(NotReady, match=r"the model is not ready \(loading\): weights are mapped"):
+            ask(model, "0.1")
         raise ModelUnavailable("SAM3_MODEL: no weights")
 
     model = ModelThread(load)

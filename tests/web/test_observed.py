@@ -16,7 +16,7 @@ from flask.testing import FlaskClient
 from service.app import create_app
 from service.core.context import current
 from service.core.results import ImageInfo, ModelInfo, Segmentation
-from service.engine.batcher import State
+from service.engine.state import State
 from service.settings import Settings
 from service.telemetry.logs import JsonFormatter
 

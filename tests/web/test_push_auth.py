@@ -17,7 +17,7 @@ from flask.testing import FlaskClient
 from google.auth import crypt, jwt
 
 from service.app import create_app, push_check
-from service.engine.batcher import State
+from service.engine.state import State
 from service.errors import CloudUnavailable, Forbidden, ServiceError, Unauthorized
 from service.gcp.push_tokens import PushTokens
 from service.settings import Settings
