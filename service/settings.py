@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic.fields import FieldInfo
 
 from service.core.events import Rules
-from service.core.naming import BUCKET_NAME
+from service.core.naming import BUCKET_NAME, BUCKET_RULE, expand_prefix
 from service.core.prompts import Limits, parse_defaults
 
 # gunicorn's Arbiter.WORKER_BOOT_ERROR: the one status of a worker that ends the whole server instead of a restart.
@@ -225,14 +225,19 @@ class Settings(BaseModel):
     @field_validator("input_buckets", "read_buckets", "write_buckets", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        names = tuple(part.strip() for part in value.split(",") if part.strip())
+        if not names:
+            raise ValueError("it names no bucket")
+        return names
 
     @field_validator("input_buckets", "output_bucket", "read_buckets", "write_buckets")
     @classmethod
     def _named_like_buckets(cls, value: tuple[str, ...] | str | None) -> tuple[str, ...] | str | None:
         for name in (value,) if isinstance(value, str) else value or ():
             if not _BUCKET.fullmatch(name):
-                raise ValueError(f"{name!r} is no bucket name (write it without gs:// and without a slash)")
+                raise ValueError(f"{name!r} is no bucket name ({BUCKET_RULE}; without gs:// and without a slash)")
         return value
 
     @field_validator("log_level", mode="before")
@@ -288,8 +293,7 @@ class Settings(BaseModel):
         if self.output_bucket not in self.input_buckets:
             return self
         for bucket in self.input_buckets:
-            prefix = self.output_prefix.replace("{bucket}", bucket)
-            if self.input_prefix.startswith(prefix):
+            if self.input_prefix.startswith(expand_prefix(self.output_prefix, bucket)):
                 raise _bad_prefix(
                     self.output_prefix,
                     "a prefix such as results/ that is no beginning of INPUT_PREFIX (OUTPUT_BUCKET is an input bucket)",
