@@ -21,9 +21,10 @@ from service.engine.collection import no_collection
 from service.engine.forwards import Forwards
 from service.engine.heap import find_trim
 from service.engine.pace import Pace
-from service.engine.place import PERSON, Place, Terms
-from service.engine.schedule import Encode, Ground, Schedule, Work
+from service.engine.queue_slot import PERSON, QueueSlot, Terms
+from service.engine.schedule import Encode, Ground, Schedule
 from service.engine.state import Phase, State
+from service.engine.work import Work
 from service.errors import Ending, EngineBroken, NotReady, QueueFull
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ class BatchPolicy:
 
 
 class ModelThread:
-    """The owner of the model. `place` may be entered from any thread; the model's calls happen on one."""
+    """The owner of the model. `slot` may be entered from any thread; the model's calls happen on one."""
 
     def __init__(self, load: Load, policy: BatchPolicy = BatchPolicy(), observer: Observer = SILENT) -> None:
         self._load = load
@@ -89,7 +90,7 @@ class ModelThread:
             return len(self._arrived) + len(self._accepted)
 
     def taken(self, *, urgent: bool) -> int:
-        """How many places in the queue are taken now, by people or (not `urgent`) by events."""
+        """How many slots of the queue are taken now, by people or (not `urgent`) by events."""
         return self._policy.queue_size - self._free[urgent]
 
     @property
@@ -107,22 +108,22 @@ class ModelThread:
         return self._loaded
 
     @contextmanager
-    def place(self, terms: Terms = PERSON) -> Iterator[Place]:
-        """Take a place in the queue, before an image is decoded for nothing.
+    def slot(self, terms: Terms = PERSON) -> Iterator[QueueSlot]:
+        """Take a slot in the queue, before an image is decoded for nothing.
 
-        Raises NotReady while loading, QueueFull when no place gets free within `terms.wait_s`, Ending after `drain`.
+        Raises NotReady while loading, QueueFull when none gets free within `terms.wait_s`, Ending after `drain`.
         """
         self._ready_engine()
         deadline = time.monotonic() + terms.timeout_s
         self._enter_queue(terms)
-        place = Place(terms, deadline, self._prepare, self._submit, self._goes_back)
+        slot = QueueSlot(terms, deadline, self._prepare, self._submit, self._goes_back)
         try:
-            yield place
+            yield slot
         finally:
-            self._leave_queue(terms, place)
+            self._leave_queue(terms, slot)
 
     def drain(self, grace_s: float) -> None:
-        """Begin to end: nobody new gets a place, events that the model has not begun go back at once.
+        """Begin to end: nobody new gets a slot, events that the model has not begun go back at once.
 
         What else is waiting or running has `grace_s` seconds, then it goes back too. May be called in a signal handler.
         """
@@ -168,10 +169,10 @@ class ModelThread:
             self._on_the_way += 1
             self._changed.notify_all()
 
-    def _leave_queue(self, terms: Terms, place: Place) -> None:
+    def _leave_queue(self, terms: Terms, slot: QueueSlot) -> None:
         with self._changed:
             self._free[terms.urgent] += 1
-            self._on_the_way -= not place.used
+            self._on_the_way -= not slot.used
             self._changed.notify_all()
 
     @property
