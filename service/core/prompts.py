@@ -142,22 +142,22 @@ def parse_prompt_set(document: Mapping[str, Any], limits: Limits) -> PromptSet:
 
 
 def parse_metadata(value: Any) -> dict[str, Any] | None:
-    """Read the caller's own object, None when there is none. Raises BadField when it is over 8 KiB or no object."""
+    """Read the caller's own object, None when there is none. BadField for over 8 KiB of UTF-8 and for no object."""
     if value is None:
         return None
     if not isinstance(value, dict):
         raise BadField("metadata", value, "it must be an object")
-    size = len(strict_json.canonical(value))
+    size = len(strict_json.compact(value))
     if size > MAX_METADATA_BYTES:
         raise BadField("metadata", f"{size} bytes", f"it has at most {MAX_METADATA_BYTES} bytes of JSON")
     return value
 
 
 def check_keys(document: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Raise BadField for a key that is not known, so that a misspelt one is not silently ignored."""
-    for key, value in document.items():
+    """Raise BadField, which shows no value, for a key that is not known: a misspelt one is not silently ignored."""
+    for key in document:
         if key not in known:
-            raise BadField(shortened(key), value, f"known are {', '.join(known)}")
+            raise BadField(shortened(key), key, f"known are {', '.join(known)}")
 
 
 def _from_json(document: Any, limits: Limits) -> PromptSet:
@@ -213,7 +213,7 @@ def _json_prompt(field: str, value: str) -> Any:
 def _object_prompt(field: str, value: dict[str, Any], limits: Limits) -> Prompt:
     for key in value:
         if key not in _PROMPT_KEYS:
-            raise BadField(f"{field}.{shortened(key)}", value[key], f"known are {', '.join(_PROMPT_KEYS)}")
+            raise BadField(f"{field}.{shortened(key)}", key, f"known are {', '.join(_PROMPT_KEYS)}")
     boxes = parse_boxes(field, value, limits.max_boxes)
     if "text" in value:
         return Prompt(_text(f"{field}.text", value["text"], limits), boxes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from flask import Blueprint, Response, request
+from werkzeug.datastructures import Headers
 
 from service.core.envelopes import Message, read_request
 from service.errors import BadEnvelope, EventsOff
@@ -21,13 +22,13 @@ def nobody_checks(authorization: str | None) -> None:
 def blueprint(worker: Worker | None, check: Check = nobody_checks) -> Blueprint:
     """The event door; without a worker it answers 503, so that nothing is acknowledged.
 
-    `check`: raises for the header `Authorization` of who may not push.
+    `check`: raises for the header `Authorization`, or what stands for it, of who may not push.
     """
     door = Blueprint("events", __name__)
 
     @door.before_request
     def authenticate() -> None:
-        check(request.headers.get("Authorization"))
+        check(_authorization(request.headers))
 
     @door.post("/events")
     def events() -> Response:
@@ -37,6 +38,14 @@ def blueprint(worker: Worker | None, check: Check = nobody_checks) -> Blueprint:
         return Response(status=204)
 
     return door
+
+
+def _authorization(headers: Headers) -> str | None:
+    """The header whose token Cloud Run has checked: where there is the first, it lets any `Authorization` pass.
+
+    https://cloud.google.com/run/docs/authenticating/service-to-service
+    """
+    return headers.get("X-Serverless-Authorization", headers.get("Authorization"))
 
 
 def _deliver(worker: Worker, headers: Mapping[str, str], body: bytes) -> None:

@@ -18,7 +18,7 @@ from service.core.options import Options
 from service.core.prompts import Prompt, PromptSet
 from service.core.sources import source_metadata
 from service.engine.images import ImageLimits
-from service.engine.place import Terms
+from service.engine.queue_slot import Terms
 from service.engine.segmenter import Segmenter
 from service.errors import NameTooLong, OutputTaken, PreconditionFailed, ServiceError
 from service.settings import Settings

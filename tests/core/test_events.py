@@ -120,7 +120,7 @@ def test_what_googles_events_mean(name: str, meaning: object) -> None:
         (replace(FINALIZED, data=b"[1]"), "message.data is not an object resource"),
         (replace(FINALIZED, data=b'{"contentType": 7}'), "resource: contentType"),
         # Without one of the three attributes it must be a job, which this is not.
-        (with_attributes(eventType=None), "not a job: kind: 'storage#object' is not allowed"),
+        (with_attributes(eventType=None), "not a job: kind: 'kind' is not allowed"),
         (Message(b""), "no notification (attributes eventType, bucketId, objectId) and no job: not JSON"),
         (Message(b"", {"a": "b"}), "no notification"),
         (Message(b"\xff\xfe"), "not UTF-8 text"),

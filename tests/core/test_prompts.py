@@ -211,7 +211,7 @@ def test_a_byte_order_mark_is_tolerated_in_json() -> None:
         (b'{"prompts": ["a", ["b"]]}', "prompts[1]"),
         (b'{"prompts": ["a", null]}', "prompts[1]"),
         (b'{"prompts": ["a"], "output": "gs://bkt/o.json"}', "output: 'gs://bkt/o.json' is not allowed; its bucket"),
-        (b'{"prompts": ["a"], "option": {}}', "option: {} is not allowed"),
+        (b'{"prompts": ["a"], "option": {}}', "option: 'option' is not allowed"),
         (b'{"prompts": ["a"], "options": []}', "options: [] is not allowed; it must be an object"),
         (b'{"prompts": ["a"], "options": {"treshold": 1}}', "no such option, known are threshold"),
         (b'{"prompts": ["a"], "options": {"threshold": "0.5"}}', "threshold: '0.5' is not allowed"),

@@ -20,8 +20,10 @@ from service.engine.base import Grounding, Phrase, Query
 from service.engine.batcher import BatchPolicy, ModelThread
 from service.engine.forwards import Forwards
 from service.engine.pace import Pace
-from service.engine.place import PERSON, Terms
-from service.engine.schedule import Answer, Schedule, Task, Work
+from service.engine.queue_slot import PERSON, Terms
+from service.engine.schedule import Schedule
+from service.engine.state import Phase
+from service.engine.work import Answer, Task, Work
 from service.errors import (
     CallerGone,
     DeadlineExceeded,
@@ -102,8 +104,8 @@ def running(engine: ScriptedEngine, **policy: int) -> Iterator[ModelThread]:
 
 
 def ask(model: ModelThread, *texts: str, terms: Terms = PERSON) -> Answer:
-    with model.place(terms) as place:
-        return place.run(Task(place.prepare(PIXEL), tuple(map(Phrase, texts)), threshold=0.5, limit=10))
+    with model.slot(terms) as slot:
+        return slot.run(Task(slot.prepare(PIXEL), tuple(map(Phrase, texts)), threshold=0.5, limit=10))
 
 
 def scores(answer: Answer) -> list[float]:
@@ -163,7 +165,7 @@ def test_requests_that_wait_share_forwards() -> None:
 
 def test_an_idle_model_waits_for_a_request_that_is_being_decoded() -> None:
     engine = ScriptedEngine()
-    with running(engine, image_batch=4, join_ms=30_000) as model, callers() as start, model.place() as slow:
+    with running(engine, image_batch=4, join_ms=30_000) as model, callers() as start, model.slot() as slow:
         quick = start(model, "0.1")
         settle(model, 1)
         assert not quick.done()
@@ -175,7 +177,7 @@ def test_an_idle_model_waits_for_a_request_that_is_being_decoded() -> None:
 def test_a_request_that_fails_to_decode_is_not_waited_for() -> None:
     engine = ScriptedEngine()
     with running(engine, image_batch=4, join_ms=30_000) as model:
-        with pytest.raises(ValueError, match="no image"), model.place():
+        with pytest.raises(ValueError, match="no image"), model.slot():
             raise ValueError("no image")
         assert scores(ask(model, "0.1")) == [0.1]
 
@@ -215,7 +217,7 @@ def test_a_full_queue_refuses_before_decoding_and_takes_work_again_afterwards() 
     with running(engine, queue_size=2) as model, callers() as start:
         accepted = [held(engine, model, start), start(model, "0.1")]
         settle(model, 2)
-        with pytest.raises(QueueFull), model.place():
+        with pytest.raises(QueueFull), model.slot():
             pytest.fail("it got a place")
         engine.gate.set()
         for future in accepted:
@@ -371,8 +373,11 @@ def test_nothing_is_accepted_before_the_model_is_ready_or_after_the_end() -> Non
 
 
 def test_a_failed_load_keeps_its_reason() -> None:
-    def load(report: Callable[[str], None]) -> ScriptedEngine:
+    def load(report: Callable[[Phase], None]) -> ScriptedEngine:
         report("loading")
+        assert "weights are mapped" in model.state.reason
+        with pytest.raises(NotReady, match=r"the model is not ready \(loading\): weights are mapped"):
+            ask(model, "0.1")
         raise ModelUnavailable("SAM3_MODEL: no weights")
 
     model = ModelThread(load)

@@ -15,9 +15,10 @@ from PIL import Image
 from service.app import create_app
 from service.core.masks import Mask
 from service.core.results import ImageInfo, Instance, ModelInfo, PromptResult, Segmentation
-from service.engine.batcher import BatchPolicy, ModelThread, State
+from service.engine.batcher import BatchPolicy, ModelThread
 from service.engine.images import ImageLimits
 from service.engine.segmenter import Segmenter
+from service.engine.state import Phase, State
 from service.errors import NotReady, QueueFull
 from service.settings import Settings
 from tests.scripted import ScriptedEngine
@@ -27,7 +28,7 @@ class StagedSegmenter:
     """Answers so many instances, or raises."""
 
     def __init__(
-        self, instances: int = 0, error: Exception | None = None, phase: str = "ready", side: int = 10
+        self, instances: int = 0, error: Exception | None = None, phase: Phase = "ready", side: int = 10
     ) -> None:
         self.info = ModelInfo("staged", "1", "cpu", "float32")
         self.state = State(phase, "no such folder" if phase == "failed" else "")
@@ -165,7 +166,18 @@ def test_ready_only_when_the_model_answers(client: Client, phase: str, status: i
     answer = client(StagedSegmenter(phase=phase)).get("/ready")
     assert answer.status_code == status
     assert answer.json["phase"] == phase
-    assert bool(answer.json["reason"]) == (phase == "failed")
+    assert bool(answer.json["reason"]) == (phase != "ready")
+
+
+@pytest.mark.parametrize("request_of", [{"json": {"access_token": "SECRET"}}, {"query_string": {"image": "SECRET"}}])
+def test_no_value_that_was_sent_under_a_wrong_name_or_place_is_shown(
+    client: Client, caplog: pytest.LogCaptureFixture, request_of: dict[str, Any]
+) -> None:
+    caplog.set_level("DEBUG")
+    answer = client(StagedSegmenter()).post("/segment", **request_of)
+    assert (answer.status_code, answer.json["code"]) == (400, "bad_field")
+    assert "SECRET" not in answer.text
+    assert not [record for record in caplog.records if "SECRET" in str(vars(record))]
 
 
 def test_events_without_input_buckets_are_not_acknowledged(client: Client) -> None:

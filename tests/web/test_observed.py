@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,9 +16,9 @@ from flask.testing import FlaskClient
 from service.app import create_app
 from service.core.context import current
 from service.core.results import ImageInfo, ModelInfo, Segmentation
-from service.engine.batcher import State
+from service.engine.state import State
 from service.settings import Settings
-from service.web.logs import JsonFormatter
+from service.telemetry.logs import JsonFormatter
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 SPAN = "00f067aa0ba902b7"
@@ -107,6 +109,15 @@ def test_one_line_tells_of_a_request(client: FlaskClient, lines: Lines) -> None:
     assert line["logging.googleapis.com/spanId"] == SPAN
     assert line["logging.googleapis.com/trace_sampled"] is True
     assert line["logging.googleapis.com/labels"] == {"request_id": "order-7"}
+
+
+def test_a_line_says_when_to_the_millisecond(client: FlaskClient, lines: Lines) -> None:
+    """In the form of RFC 3339, which Cloud Logging orders lines by."""
+    before = datetime.now(UTC)
+    post(client)
+    time = lines.of("POST /segment")["time"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", time)
+    assert timedelta(milliseconds=-1) <= datetime.fromisoformat(time) - before <= timedelta(minutes=1)
 
 
 def test_lines_from_deep_inside_belong_to_it_too(client: FlaskClient, lines: Lines) -> None:
