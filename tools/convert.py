@@ -24,9 +24,9 @@ from tools.official_names import renamed
 from tools.train_tiny.tokenizer import tokenizer_of
 
 
-def register(subparsers: Any) -> None:
+def register(subparsers: Any, purpose: str) -> None:
     """Add `sam3 convert`."""
-    parser = subparsers.add_parser("convert", help="an official sam3.pt into a folder for the default engine")
+    parser = subparsers.add_parser("convert", help=purpose, description=purpose)
     parser.add_argument("checkpoint", type=Path, metavar="IN.pt", help="official or fine-tuned checkpoint")
     parser.add_argument("folder", type=Path, metavar="OUT_FOLDER", help="a new folder")
     parser.add_argument(

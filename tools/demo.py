@@ -29,9 +29,9 @@ _NAME = "kitchen/scene.png"
 _GOOD_IOU = 0.75
 
 
-def register(subparsers: Any) -> None:
+def register(subparsers: Any, purpose: str) -> None:
     """Add `sam3 demo`."""
-    parser = subparsers.add_parser("demo", help="run the whole event path on an embedded local cloud")
+    parser = subparsers.add_parser("demo", help=purpose, description=purpose)
     parser.add_argument("--keep", action="store_true", help="leave everything running and print commands to try")
     parser.add_argument("--out", type=Path, default=Path("demo-out"), help="folder for the results (demo-out)")
     parser.set_defaults(run=run)

@@ -87,9 +87,9 @@ class Report:
         return counts
 
 
-def register(subparsers: Any) -> None:
+def register(subparsers: Any, purpose: str) -> None:
     """Add `sam3 evaluate`."""
-    parser = subparsers.add_parser("evaluate", help="score a model on held-out drawn scenes")
+    parser = subparsers.add_parser("evaluate", help=purpose, description=purpose)
     parser.add_argument("--model", default="embedded", help="embedded (default) or a checkpoint folder")
     parser.add_argument("--scenes", type=int, default=500, help="native scenes of up to 5 prompts each (500)")
     parser.add_argument("--json", type=Path, help="also write the counts there")

@@ -29,9 +29,9 @@ _WRITER = "roles/storage.objectUser"
 _CHUNK_BYTES = 64 * 1024 * 1024
 
 
-def register(subparsers: Any) -> None:
+def register(subparsers: Any, purpose: str) -> None:
     """Add `sam3 model`."""
-    parser = subparsers.add_parser("model", help="store a checkpoint as the service loads it, or check one")
+    parser = subparsers.add_parser("model", help=purpose, description=purpose)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     push = commands.add_parser("push", help="convert a checkpoint and store it at gs://bucket/prefix")
     _add_source(push)
