@@ -22,8 +22,8 @@ from service import app as service_app
 from service.core.results import ModelInfo
 from service.engine.base import Grounding, Query
 from service.engine.pixels import resize_to_square
-from tools.bench import engines
 from tools.bench.inputs import object_logits
+from tools.clocked import Clocked
 
 _SIDE = "1008"
 
@@ -69,12 +69,12 @@ class StagedEngine:
 def create_app() -> Flask:
     """The service's own app with this engine, and one route more."""
     env = os.environ
-    clock = engines.Clocked(StagedEngine(int(env["BENCH_BATCH_MS"]) / 1000, int(env.get("BENCH_SIDE", _SIDE))))
+    clock = Clocked(StagedEngine(int(env["BENCH_BATCH_MS"]) / 1000, int(env.get("BENCH_SIDE", _SIDE))))
     app = service_app.from_environment(lambda report: _load(clock))
     app.add_url_rule("/bench/clock", view_func=lambda: asdict(clock.read()), endpoint="clock")
     return app
 
 
-def _load(clock: engines.Clocked) -> engines.Clocked:
+def _load(clock: Clocked) -> Clocked:
     time.sleep(float(os.environ.get("BENCH_LOAD_S", "0")))
     return clock
