@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from service.__main__ import PROCESS
 from tools.bench.inputs import encoded, photo
 from tools.localcloud.cloud import LocalCloud
 from tools.localcloud.faults import Proxies, Script
 from tools.localcloud.settings import LocalCloudSettings
+from tools.process import ServiceProcess
 from tools.soak.plan import Plan
-from tools.soak.service import Service
+from tools.staged import STAGED
 
 _BATCH_MS = 20
 
@@ -31,7 +34,7 @@ def run(plan: Plan, folder: Path) -> tuple[dict[str, Any], list[str]]:
 
 def _burst(plan: Plan, folder: Path, load_s: float) -> tuple[dict[str, Any], list[str]]:
     count = plan.burst_queues * plan.queue_size
-    environment = {
+    environment = PROCESS | {
         "BENCH_BATCH_MS": str(_BATCH_MS),
         "BENCH_SIDE": "64",
         "BENCH_LOAD_S": str(load_s),
@@ -47,7 +50,8 @@ def _burst(plan: Plan, folder: Path, load_s: float) -> tuple[dict[str, Any], lis
         image = encoded(photo((60, 80)), ".png")
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda name: _upload(cloud, name, image), names))
-        with Service(proxies.environment() | environment, folder / f"burst-{load_s:g}.log") as service:
+        environment |= proxies.environment()
+        with ServiceProcess(environment, folder / f"burst-{load_s:g}.log", (sys.executable, *STAGED)) as service:
             service.start()
             if load_s == 0:
                 service.wait_until_ready()

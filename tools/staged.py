@@ -1,6 +1,6 @@
 """The service around a model that only sleeps.
 
-    gunicorn -c python:service.gunicorn_conf 'tools.bench.staged:create_app()'
+    gunicorn -c python:service.gunicorn_conf 'tools.staged:create_app()'
 
 Both doors, the model's thread and everything between them are the service's own. /bench/clock tells how long the
 engine has worked. BENCH_BATCH_MS is how long one batch takes, BENCH_LOAD_S how long the model loads (0), BENCH_SIDE the
@@ -25,6 +25,8 @@ from service.engine.pixels import resize_to_square
 from tools.bench.inputs import object_logits
 from tools.clocked import Clocked
 
+STAGED = ("-m", "gunicorn", "-c", "python:service.gunicorn_conf", "tools.staged:create_app()")
+"""The arguments of a Python that serves it."""
 _SIDE = "1008"
 
 
