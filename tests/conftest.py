@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from tests.collector import Collector
 from tools import process
+from tools.ports import free_port
 
 START_TIMEOUT_S = 200
 
@@ -24,7 +25,7 @@ class ServiceProcess(process.ServiceProcess):
     """
 
     def __init__(self, log: Path, environment: Mapping[str, str], arguments: Sequence[str] = ("-m", "service")) -> None:
-        port = process.free_port()
+        port = free_port()
         # One thread: two that wait for each other on a busy machine are many times slower on a model this small.
         base = {"SAM3_MODEL": "embedded", "SAM3_DEVICE": "cpu", "TORCH_NUM_THREADS": "1"}
         command = [sys.executable, *(argument.format(port=port) for argument in arguments)]

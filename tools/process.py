@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from typing import Self
 import urllib3
 
 from service.settings import Settings
+from tools.ports import free_port
 
 SERVICE = (sys.executable, "-m", "service")
 # What the service reads beside its settings: another name of one, and where Google's clients find emulators.
@@ -149,14 +149,6 @@ def running_service(
     with ServiceProcess(environment, log_file, command) as service:
         service.start()
         yield service.wait_until_ready(poll_s=poll_s, on_phase=on_phase)
-
-
-def free_port() -> int:
-    """A loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _without_settings(env: Mapping[str, str]) -> dict[str, str]:
