@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from service import app as service_app
 from service.core.results import ModelInfo
 from service.engine.base import Grounding, Query
-from service.engine.pixels import resize_to_square
 from tools.bench.inputs import object_logits
 from tools.clocked import Clocked
 
@@ -40,6 +39,10 @@ class StagedEngine:
     """Finds one small object for each prompt, `batch_s` after it was asked; all else takes no time."""
 
     def __init__(self, batch_s: float, side: int) -> None:
+        # Whoever starts this server imports STAGED, and needs no torch.
+        from service.engine.pixels import resize_to_square
+
+        self._resize = resize_to_square
         self._batch_s = batch_s
         self._side = side
         box = np.array([[0.4, 0.4, 0.5, 0.5]], np.float32)
@@ -52,7 +55,7 @@ class StagedEngine:
 
     def prepare(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """As the real one does it: this is work of the web threads."""
-        return resize_to_square(image, self._side)
+        return self._resize(image, self._side)
 
     def encode_image(self, images: Sequence[NDArray[np.uint8]]) -> list[str]:
         """One nothing for each."""
