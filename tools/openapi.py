@@ -11,9 +11,9 @@ from service.core.prompts import Limits
 from service.web import openapi
 
 
-def register(subparsers: Any) -> None:
+def register(subparsers: Any, purpose: str) -> None:
     """Add `sam3 openapi`."""
-    parser = subparsers.add_parser("openapi", help="the OpenAPI document of the service")
+    parser = subparsers.add_parser("openapi", help=purpose, description=purpose)
     parser.add_argument("--out", type=Path, metavar="FILE", help="write it there (default: standard output)")
     parser.set_defaults(run=run)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from tools.bench.server import STAGED
+from tools.staged import STAGED
 
 AT_MOST = 8
 

@@ -32,9 +32,9 @@ from service.gcp.publisher import Publisher
 from service.gcp.storage import ObjectStore
 from service.settings import Settings
 from service.worker import Worker
-from tools.bench.server import STAGED
 from tools.localcloud import clients
 from tools.localcloud.faults import ANSWERED, ARRIVES, Cut, Proxies, Script
+from tools.staged import STAGED
 
 DOCS = Path(__file__).parents[2] / "docs/events.md"
 CAT = '["cat"]'

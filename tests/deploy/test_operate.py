@@ -42,7 +42,7 @@ def commands(*start: str) -> list[list[str]]:
 def parse(words: list[str]) -> argparse.Namespace:
     """As `sam3` would, without running it."""
     parser = argparse.ArgumentParser(prog="sam3")
-    import_module(f"tools.{words[0]}").register(parser.add_subparsers(required=True))
+    import_module(f"tools.{words[0]}").register(parser.add_subparsers(required=True), "")
     return parser.parse_args(words)
 
 

@@ -8,12 +8,12 @@ from typing import Any
 from tools.status.states import STATES
 
 
-def register(subparsers: Any) -> None:
+def register(subparsers: Any, purpose: str) -> None:
     """Add `sam3 status`."""
     parser = subparsers.add_parser(
         "status",
-        help="what is done, missing or failed under gs://bucket/prefix",
-        description="Counts images by state. The settings are those of the service, from the environment.",
+        help=purpose,
+        description=f"{purpose}, by counts of images. The settings are those of the service, from the environment.",
         epilog="Exit status: 0 nothing is failed, missing or outdated; 1 something is, or it cannot be told; 2 usage.",
     )
     parser.add_argument("uri", metavar="gs://BUCKET/PREFIX")

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from service.core.results import ModelInfo
 from service.engine import pretrained
 from service.engine.sam3 import Sam3Engine
 from service.engine.weights import Checkpoint
@@ -50,7 +51,10 @@ def apply(variant: Variant) -> None:
 def load(folder: Path, device: torch.device, variant: Variant) -> Loaded:
     """Load a checkpoint folder and set the process up for the variant."""
     apply(variant)
-    engine = pretrained.load(Checkpoint(folder, folder.name, "0"), device, variant.dtype)
+    model, tokenizer = pretrained.read(Checkpoint(folder, folder.name, "0"), variant.dtype)
+    model = model.to(device).eval()
+    info = ModelInfo(folder.name, "0", device.type, str(variant.dtype).removeprefix("torch."))
+    engine = Sam3Engine(model, tokenizer, info)
     if variant.compiled:
         engine.compile_vision()
-    return Loaded(variant, engine._model, engine._tokenizer, engine)
+    return Loaded(variant, model, tokenizer, engine)
