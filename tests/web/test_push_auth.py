@@ -17,11 +17,11 @@ from flask.testing import FlaskClient
 from google.auth import crypt, jwt
 
 from service.app import create_app, push_check
-from service.engine.state import State
 from service.errors import CloudUnavailable, Forbidden, ServiceError, Unauthorized
 from service.gcp.push_tokens import PushTokens
 from service.settings import Settings
 from tests.serving import serving
+from tests.staged import unstarted_segmenter
 from tools.localcloud.pubsub.oidc import TokenIssuer
 
 AUDIENCE, ACCOUNT = "sam3", "pusher@p.iam.gserviceaccount.com"
@@ -208,16 +208,10 @@ def test_a_key_server_that_is_not_there() -> None:
             tokens.check(f"Bearer {unsigned('RS256')}")
 
 
-class Nobody:
-    """A segmenter that nobody gets to."""
-
-    state = State("ready")
-
-
 @pytest.fixture
 def client(tokens: PushTokens) -> FlaskClient:
     settings = Settings.from_environment({})
-    return create_app(settings, Nobody(), None, check_push=tokens.check).test_client()  # type: ignore[arg-type]
+    return create_app(settings, unstarted_segmenter(), None, check_push=tokens.check).test_client()
 
 
 def test_the_door_asks_before_it_reads_anything(client: FlaskClient, sign: Sign) -> None:
@@ -239,7 +233,7 @@ def test_only_that_door_asks(client: FlaskClient) -> None:
 
 
 def test_with_iam_nobody_asks() -> None:
-    client = create_app(Settings.from_environment({}), Nobody(), None).test_client()  # type: ignore[arg-type]
+    client = create_app(Settings.from_environment({}), unstarted_segmenter(), None).test_client()
     removed = {"Authorization": f"Bearer {with_its_signature_removed()}"}
     assert client.post("/events", data=b"{}", headers=removed).json["code"] == "events_off"
 
@@ -250,7 +244,7 @@ def of_account() -> Iterator[FlaskClient]:
     settings = Settings.from_environment({"PUSH_SERVICE_ACCOUNT": ACCOUNT})
     with ExitStack() as stack:
         check = push_check(settings, stack)
-        yield create_app(settings, Nobody(), None, check_push=check).test_client()  # type: ignore[arg-type]
+        yield create_app(settings, unstarted_segmenter(), None, check_push=check).test_client()
 
 
 SOMEBODY = "somebody@p.iam.gserviceaccount.com"
