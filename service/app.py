@@ -33,11 +33,14 @@ from service.engine.batcher import BatchPolicy, Load, ModelThread
 from service.engine.device_memory import device_memory_bytes
 from service.engine.images import ImageLimits
 from service.engine.segmenter import Segmenter
+from service.engine.state import Phase
 from service.errors import ServiceError
-from service.settings import FAILED_START, STOP_S, Settings
+from service.gcp.checked_tokens import CheckedTokens
+from service.settings import FAILED_START, STOP_S, WRITE_S, Settings
+from service.telemetry import logs
 from service.telemetry.listening import Telemetry, listen
 from service.telemetry.model_metrics import ModelMetrics
-from service.web import docs, events, forms, health, logs, metrics, observed, page, problems, segment
+from service.web import docs, events, forms, health, metrics, observed, page, problems, segment
 from service.web.bucket_images import BucketImages
 from service.worker import Worker
 
@@ -46,9 +49,6 @@ if TYPE_CHECKING:
     from service.gcp.storage import ObjectStore
 
 log = logging.getLogger(__name__)
-
-# What is kept of a stop's seconds for writing what the model has just finished.
-_WRITE_S = 3
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def from_environment(load: Load | None = None) -> Flask:
     closing = ExitStack()
     atexit.register(closing.close)
     parts = assemble(settings, closing, load)
-    _on_sigterm(partial(parts.model.drain, STOP_S - _WRITE_S))
+    _on_sigterm(partial(parts.model.drain, STOP_S - WRITE_S))
     parts.model.start()
     return create_app(
         settings,
@@ -116,7 +116,7 @@ def from_environment(load: Load | None = None) -> Flask:
         images=parts.images,
         budget=parts.budget,
         telemetry=parts.telemetry,
-        check_push=_check_push(settings, closing),
+        check_push=push_check(settings, closing),
     )
 
 
@@ -140,17 +140,18 @@ def assemble(settings: Settings, closing: ExitStack, load: Load | None = None) -
     return Parts(model, segmenter, worker, telemetry, images, budget)
 
 
-def _check_push(settings: Settings, closing: ExitStack) -> events.Check:
-    """Who may push; only where this service is to tell are Google's libraries for it imported."""
+def push_check(settings: Settings, closing: ExitStack) -> events.Check:
+    """Who may push, by the settings; only for signatures are Google's libraries imported."""
+    account = settings.push_service_account
     if settings.push_auth == "iam":
         if settings.input_buckets and "K_SERVICE" not in os.environ:
             log.warning("PUSH_AUTH=iam: whoever reaches /events may push, unless something in front checks the tokens")
-        return events.nobody_checks
+        return CheckedTokens(account).check if account else events.nobody_checks
     from service.gcp.push_tokens import PushTokens
 
     assert settings.push_audience
-    assert settings.push_service_account
-    tokens = PushTokens(settings.push_audience, settings.push_service_account)
+    assert account
+    tokens = PushTokens(settings.push_audience, account)
     closing.callback(tokens.close)
     return tokens.check
 
@@ -185,7 +186,7 @@ def _model_thread(settings: Settings, load: Load, observer: Observer) -> ModelTh
     return ModelThread(load, policy, observer)
 
 
-def _load(settings: Settings, report: Callable[[str], None]) -> Engine[Any, Any]:
+def _load(settings: Settings, report: Callable[[Phase], None]) -> Engine[Any, Any]:
     """Import, fetch and load; the weights are fetched while torch is imported."""
     report("importing")
     from service.engine.weights import LAYOUTS, Source, resolve

@@ -1,7 +1,7 @@
-"""Every failure the service knows, named once: its stable code, HTTP status and whether a retry can help.
+"""Every failure the service knows, named once: its stable code, HTTP status, whether a retry can help, and whose it is.
 
-The HTTP door renders them as RFC 9457 problems, the event door decides by `retryable` between an error
-document (the input is at fault) and redelivery (we are).
+Both doors read it. The HTTP door renders a failure as an RFC 9457 problem. The event door decides by `input_fault`
+between an error document and redelivery, and by `of_the_service` whether the other images of a sidecar get their turn.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ class ServiceError(Exception):
     status: ClassVar[int] = 500
     retryable: ClassVar[bool] = False
     retry_after_s: ClassVar[int | None] = None
+    input_fault: ClassVar[bool] = False
+    """Whether the image or what is asked of it is at fault, and will be at every delivery: written down and told."""
+    of_the_service: ClassVar[bool] = False
+    """Whether the service cannot work now, whatever the image: the next one would fare no better."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -27,6 +31,7 @@ class BadField(ServiceError):
     """A form field, option or sidecar value that is not allowed; `detail` names field, value and what is."""
 
     code, title, status = "bad_field", "A field is not valid", 400
+    input_fault = True
 
     def __init__(self, field: str, value: object, allowed: str) -> None:
         super().__init__(f"{field}: {_shown(value)} is not allowed; {allowed}")
@@ -37,24 +42,28 @@ class BadSidecar(ServiceError):
     """A prompt source (sidecar, metadata, folder prompts) that cannot be understood."""
 
     code, title, status = "bad_sidecar", "The prompts cannot be read", 400
+    input_fault = True
 
 
 class NotAnImage(ServiceError):
     """The bytes are no image format that the service decodes."""
 
     code, title, status = "not_an_image", "Not an image", 415
+    input_fault = True
 
 
 class UnreadableImage(ServiceError):
     """The bytes begin like an image, but decoding fails (truncated, corrupt)."""
 
     code, title, status = "unreadable_image", "The image cannot be decoded", 422
+    input_fault = True
 
 
 class TooLarge(ServiceError):
     """Body, pixel count or answer is over its limit."""
 
     code, title, status = "too_large", "Over a size limit", 413
+    input_fault = True
 
 
 GS_WAY = "upload the image to an input bucket (gs://) with a sidecar, which has no such limit"
@@ -87,24 +96,28 @@ class NameTooLong(ServiceError):
     """The input's name leaves no room for the output's: Cloud Storage allows 1024 bytes of UTF-8."""
 
     code, title, status = "name_too_long", "The object name is too long", 400
+    input_fault = True
 
 
 class OutputTaken(ServiceError):
     """At the place that a job or sidecar names lies an object that this service has not written."""
 
     code, title, status = "output_taken", "The output is taken", 409
+    input_fault = True
 
 
 class InputGone(ServiceError):
     """A job's image does not exist, or no longer."""
 
     code, title, status = "input_gone", "The image is gone", 410
+    input_fault = True
 
 
 class StaleInput(ServiceError):
     """The generation that a job is pinned to is not the live one."""
 
     code, title, status = "stale_input", "The image has changed", 409
+    input_fault = True
 
 
 class BadBody(ServiceError):
@@ -147,12 +160,14 @@ class QueueFull(ServiceError):
     """More work is waiting than the queue holds."""
 
     code, title, status, retryable, retry_after_s = "queue_full", "Too many requests", 429, True, 2
+    of_the_service = True
 
 
 class NotReady(ServiceError):
     """The model is still loading."""
 
     code, title, status, retryable, retry_after_s = "loading", "The model is loading", 503, True, 5
+    of_the_service = True
 
 
 class EventsOff(ServiceError):
@@ -165,6 +180,7 @@ class CloudUnavailable(ServiceError):
     """Cloud Storage or Pub/Sub does not answer, or refuses us: the event is kept and tried again."""
 
     code, title, status, retryable, retry_after_s = "cloud_unavailable", "Storage or Pub/Sub trouble", 503, True, 10
+    of_the_service = True
 
 
 class PreconditionFailed(ServiceError):
@@ -177,12 +193,14 @@ class DeadlineExceeded(ServiceError):
     """The work was not done within its time; what was left of it has been dropped."""
 
     code, title, status, retryable, retry_after_s = "deadline_exceeded", "Not done in time", 503, True, 5
+    of_the_service = True
 
 
 class TooLong(ServiceError):
     """More work than an event has time for, even alone and at this device's best; another device may be faster."""
 
     code, title, status = "too_long", "Too much work for one event", 413
+    input_fault = True
 
     def __init__(self, prompts: int, needed_s: float, allowed_s: float) -> None:
         super().__init__(
@@ -195,6 +213,7 @@ class Ending(ServiceError):
     """The process has been told to end; another instance does the work."""
 
     code, title, status, retryable, retry_after_s = "ending", "The instance is ending", 503, True, 1
+    of_the_service = True
 
     def __init__(self) -> None:
         super().__init__("this instance is ending; another one will do the work")
@@ -216,10 +235,15 @@ class EngineBroken(ServiceError):
     """The device answers no more (a lost CUDA context): the process ends so that it is replaced."""
 
     code, title, status, retryable, retry_after_s = "engine_broken", "The engine has failed", 503, True, 10
+    of_the_service = True
 
 
 class NotFinite(ServiceError):
-    """The model put out NaN or infinity."""
+    """The model put out NaN or infinity, for this input, or for every one: that of a broken device looks the same.
+
+    So it is no fault of the input: an error document for each image that one instance sees would be worse than trying
+    again, on another one, what has no result anywhere.
+    """
 
     code, title, status = "not_finite", "The model's output is not finite", 500
 

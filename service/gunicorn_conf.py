@@ -2,7 +2,7 @@
 
 from service.gunicorn_worker import PatientWorker
 from service.settings import STOP_S, Settings
-from service.web import logs
+from service.telemetry import logs
 
 _settings = Settings.or_exit()
 

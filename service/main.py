@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _first_call = threading.Lock()
 # What the framework leaves out of an event, of the request that it came in.
-_PASSED_ON = ("Authorization", "Traceparent", "X-Cloud-Trace-Context", "X-Request-Id")
+_PASSED_ON = ("Authorization", "X-Serverless-Authorization", "Traceparent", "X-Cloud-Trace-Context", "X-Request-Id")
 
 
 @functions_framework.http

@@ -30,7 +30,7 @@ from service.core.context import Context, entered, incoming_trace
 from service.core.envelopes import Message
 from service.engine.segmenter import Segmenter
 from service.errors import CloudUnavailable, ServiceError
-from service.settings import FAILED_START, Settings
+from service.settings import FAILED_START, GIVE_BACK_S, STOP_S, WRITE_S, Settings
 from service.telemetry.listening import Span, no_span
 from service.web import health, metrics
 from service.worker import Worker
@@ -40,8 +40,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Cloud Run sends SIGKILL 10 s after SIGTERM.
-GRACE_S = 8.0
+GRACE_S = STOP_S - GIVE_BACK_S
 # What reading, writing and announcing may take beside the work itself.
 _BESIDE_WORK_S = 60
 # What Google's publisher puts before the name of a trace header.
@@ -61,7 +60,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=GRACE_S,
         metavar="SECONDS",
-        help=f"time that running work has after SIGTERM; the rest goes back to Pub/Sub ({GRACE_S:g})",
+        help=f"time that running work has after SIGTERM, the last {WRITE_S} s of it for writing; "
+        f"the rest goes back to Pub/Sub ({GRACE_S})",
     )
 
 
@@ -82,7 +82,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def consume(parts: Parts, settings: Settings, subscription: str, grace_s: float, closing: ExitStack) -> int:
-    """Load, then pull until a signal or until the stream ends with an error; returns the exit status."""
+    """Load, then pull until a signal or until the stream ends with an error; returns the exit status.
+
+    Within `grace_s` of the signal what is under way is done and written, and WRITE_S before that the model's work goes
+    back; what is still held then is given back within GIVE_BACK_S.
+    """
     happened: SimpleQueue[Happening] = SimpleQueue()  # its `put` may be called in a signal handler
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: happened.put("stop"))
@@ -98,15 +102,17 @@ def consume(parts: Parts, settings: Settings, subscription: str, grace_s: float,
     stream.on_end(lambda: happened.put("ended"))
     log.info("pulling", extra={"subscription": subscription})
     happened.get()
-    parts.model.drain(grace_s)  # what it has not begun goes back at once
+    parts.model.drain(max(0.0, grace_s - WRITE_S))  # what it has not begun goes back at once
     try:
         stream.check()
-        left = stream.close(grace_s)
+        left = stream.close(grace_s, GIVE_BACK_S)
     except CloudUnavailable as error:
         log.critical("%s", error.detail)
         return FAILED_START
     if left:
-        _leave(f"{left} messages went back to Pub/Sub")
+        _leave(f"{left} messages were not done in time; Pub/Sub delivers them again")
+    if parts.model.waiting:
+        _leave("the model is still at work that went back to Pub/Sub")
     return 0
 
 
@@ -136,7 +142,7 @@ class Door:
 
     def _deliver(self, message: Message) -> bool:
         try:
-            outcomes = self._worker.deliver(message)
+            self._worker.deliver(message)
         except ServiceError as error:
             log.warning("%s: %s", error.code, error.detail, extra={"message_id": message.message_id})
             return False
@@ -144,8 +150,6 @@ class Door:
             # The boundary of the process: a defect must cost this message's attempt and nothing else.
             log.exception("internal", extra={"message_id": message.message_id})
             return False
-        for outcome in outcomes:
-            log.info(outcome.status, extra={"subject": outcome.subject, "reason": outcome.reason})
         return True
 
 

@@ -12,13 +12,17 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic.fields import FieldInfo
 
 from service.core.events import Rules
-from service.core.naming import BUCKET_NAME
+from service.core.naming import BUCKET_NAME, BUCKET_RULE, expand_prefix
 from service.core.prompts import Limits, parse_defaults
 
 # gunicorn's Arbiter.WORKER_BOOT_ERROR: the one status of a worker that ends the whole server instead of a restart.
 FAILED_START = 3
-# Seconds between SIGTERM and the end; Cloud Run kills after 10: https://cloud.google.com/run/docs/container-contract
+# A stop, in seconds from SIGTERM to the end; Cloud Run kills after 10:
+# https://cloud.google.com/run/docs/container-contract
 STOP_S = 9
+# What is kept of them for writing what the model has just finished, and, when pulling, for giving the rest back.
+WRITE_S = 3
+GIVE_BACK_S = 1
 
 _MIB = 1024 * 1024
 _SHOWN = 200  # characters of a long value in a message
@@ -172,7 +176,9 @@ class Settings(BaseModel):
         None, "The audience of the tokens; needed with `oidc`", "the audience as set there"
     )
     push_service_account: str | None = _row(
-        None, "The account whose tokens may push; needed with `oidc`", "a service account's e-mail address"
+        None,
+        "The account whose tokens may push; needed with `oidc`; unset with `iam`: whoever the platform lets in",
+        "a service account's e-mail address",
     )
     event_wait_s: int = _row(
         240, "Seconds that an event may wait for a place in the queue; keep it below the ack deadline", ge=0, le=600
@@ -219,14 +225,19 @@ class Settings(BaseModel):
     @field_validator("input_buckets", "read_buckets", "write_buckets", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        names = tuple(part.strip() for part in value.split(",") if part.strip())
+        if not names:
+            raise ValueError("it names no bucket")
+        return names
 
     @field_validator("input_buckets", "output_bucket", "read_buckets", "write_buckets")
     @classmethod
     def _named_like_buckets(cls, value: tuple[str, ...] | str | None) -> tuple[str, ...] | str | None:
         for name in (value,) if isinstance(value, str) else value or ():
             if not _BUCKET.fullmatch(name):
-                raise ValueError(f"{name!r} is no bucket name (write it without gs:// and without a slash)")
+                raise ValueError(f"{name!r} is no bucket name ({BUCKET_RULE}; without gs:// and without a slash)")
         return value
 
     @field_validator("log_level", mode="before")
@@ -282,8 +293,7 @@ class Settings(BaseModel):
         if self.output_bucket not in self.input_buckets:
             return self
         for bucket in self.input_buckets:
-            prefix = self.output_prefix.replace("{bucket}", bucket)
-            if self.input_prefix.startswith(prefix):
+            if self.input_prefix.startswith(expand_prefix(self.output_prefix, bucket)):
                 raise _bad_prefix(
                     self.output_prefix,
                     "a prefix such as results/ that is no beginning of INPUT_PREFIX (OUTPUT_BUCKET is an input bucket)",

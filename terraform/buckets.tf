@@ -6,7 +6,7 @@ locals {
     var.model_bucket == null ? { models = null } : {},
   )
   own_bucket_names = {
-    for purpose in ["input", "output", "models"] : purpose => "${var.project_id}-${var.name}-${purpose}"
+    for purpose in ["input", "output", "models", "sources"] : purpose => "${var.project_id}-${var.name}-${purpose}"
   }
 
   input_bucket_names = length(var.input_buckets) == 0 ? [local.own_bucket_names.input] : var.input_buckets
@@ -26,6 +26,11 @@ resource "google_storage_bucket" "own" {
   public_access_prevention    = "enforced"
   force_destroy               = var.force_destroy
   labels                      = var.labels
+
+  # Photos that are deleted, and results that are replaced, stay restorable this long.
+  soft_delete_policy {
+    retention_duration_seconds = var.soft_delete_days * 86400
+  }
 
   dynamic "lifecycle_rule" {
     for_each = each.value == null ? [] : [each.value]

@@ -4,6 +4,7 @@ resource "google_monitoring_notification_channel" "email" {
   display_name = "${var.name}: ${each.key}"
   type         = "email"
   labels       = { email_address = each.key }
+  force_delete = true # Terraform removes an address before it takes it out of the alerts, which Google refuses otherwise
   depends_on   = [google_project_service.apis]
 }
 
@@ -96,23 +97,23 @@ resource "google_monitoring_alert_policy" "errors" {
 }
 
 resource "google_monitoring_alert_policy" "startup" {
-  display_name          = "${var.name}: an instance did not start"
+  display_name          = "${var.name}: an instance failed"
   combiner              = "OR"
   notification_channels = local.alert_channels
 
   documentation {
     mime_type = "text/markdown"
-    content   = "An instance was not ready in time, or its process ended. Its log names the reason: the checkpoint, the token or a setting. docs/operate.md says what to do."
+    content   = "An instance was not ready in time, or its process ended by itself. Its log names the reason: the checkpoint, the token, a setting, the GPU or memory. docs/operate.md says what to do."
   }
 
   conditions {
-    display_name = "the startup probe failed"
+    display_name = "the startup probe failed, or the process ended"
     condition_matched_log {
       filter = join(" AND ", [
         "(resource.type = \"cloud_run_revision\" OR resource.type = \"cloud_run_worker_pool\")",
         "logName = \"projects/${var.project_id}/logs/run.googleapis.com%2Fvarlog%2Fsystem\"",
         "(resource.labels.service_name = \"${var.name}\" OR resource.labels.worker_pool_name =~ \"^${var.name}-pull-\")",
-        "textPayload =~ \"STARTUP .* probe failed\"",
+        "textPayload =~ \"STARTUP .* probe failed|Container called exit.[1-9]|Memory limit of\"",
       ])
     }
   }

@@ -3,6 +3,16 @@ output "image_name" {
   description = "What to tag the image as, without the tag."
 }
 
+output "build_account" {
+  value       = google_service_account.build.name
+  description = "Account that builds the image: `--service-account` of `gcloud builds submit`."
+}
+
+output "source_folder" {
+  value       = "gs://${google_storage_bucket.sources.name}/sources"
+  description = "Where what is to be built is uploaded: `--gcs-source-staging-dir` of `gcloud builds submit`."
+}
+
 output "hf_token_secret" {
   value       = google_secret_manager_secret.hf_token.secret_id
   description = "Secret that waits for the Hugging Face token: `gcloud secrets versions add`."

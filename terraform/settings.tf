@@ -22,10 +22,12 @@ locals {
       WRITE_BUCKETS = length(var.write_buckets) == 0 ? "" : join(",", concat([local.output_bucket_name], var.write_buckets))
   } : name => value if value != null && value != "" })
 
-  # The service alone answers HTTP: the platform checks its tokens, and the probes need threads of their own.
+  # The service alone answers HTTP: the platform checks its tokens, invokers may not push events as Pub/Sub does, and the
+  # probes need threads of their own.
   http_settings = {
-    PUSH_AUTH   = "iam"
-    WEB_THREADS = tostring(var.concurrency + 4)
+    PUSH_AUTH            = "iam"
+    PUSH_SERVICE_ACCOUNT = google_service_account.push.email
+    WEB_THREADS          = tostring(var.concurrency + 4)
   }
 
   # What `environment` may not set; PORT is the platform's.
@@ -40,8 +42,20 @@ locals {
   # 16 GiB with an L4, 20 and 80 with an RTX PRO 6000. Decoding and post-processing use what is above. The drivers are for
   # CUDA 12.2 and 13.0; builds for CUDA 12.6 have no code for the RTX PRO 6000.
   accelerators = {
-    nvidia-l4           = { cpu = "8", memory = "32Gi", image_flavours = ["cu126"], launch_stage = "GA" }
-    nvidia-rtx-pro-6000 = { cpu = "20", memory = "80Gi", image_flavours = ["cu128", "cu129", "cu130"], launch_stage = "BETA" }
+    nvidia-l4 = {
+      cpu            = "8"
+      memory         = "32Gi"
+      image_flavours = ["cu126"]
+      launch_stage   = "GA"
+      regions        = ["asia-southeast1", "europe-west1", "europe-west4", "us-east4", "asia-south1", "us-central1"]
+    }
+    nvidia-rtx-pro-6000 = {
+      cpu            = "20"
+      memory         = "80Gi"
+      image_flavours = ["cu128", "cu129", "cu130"]
+      launch_stage   = "BETA"
+      regions        = ["asia-southeast1", "europe-west4", "us-central1", "asia-south2"]
+    }
   }
   machine = local.accelerators[var.accelerator]
   limits = {
@@ -58,4 +72,12 @@ locals {
 
   # What tokens are made out for, known before the service has an address.
   audience = "${var.project_id}/${var.name}"
+}
+
+# A warning, for Google adds regions. It comes before buckets and images are in a region that they cannot leave.
+check "region" {
+  assert {
+    condition     = contains(local.machine.regions, var.region)
+    error_message = "region ${var.region} had no ${var.accelerator} when this was written, and nothing made here can be moved later: ${join(", ", local.machine.regions)} had."
+  }
 }

@@ -128,8 +128,8 @@ variable "min_instances" {
 
 variable "max_instances" {
   type        = number
-  default     = 2
-  description = "Instances at most. A new project may have 3 GPUs, and a new revision starts beside the old one."
+  default     = 1
+  description = "Instances at most. The project's quotas must hold the GPUs, CPUs and memory of as many, and one GPU more, as a new revision starts beside the old one: docs/operate.md."
   validation {
     condition     = var.max_instances >= 1 && var.max_instances <= 100 && floor(var.max_instances) == var.max_instances
     error_message = "max_instances is a whole number from 1 to 100."
@@ -286,6 +286,16 @@ variable "delete_outputs_after_days" {
   validation {
     condition     = var.delete_outputs_after_days == null || var.output_bucket == null
     error_message = "delete_outputs_after_days is left out with output_bucket: its rules are its own."
+  }
+}
+
+variable "soft_delete_days" {
+  type        = number
+  default     = 7
+  description = "Days for which deleted and overwritten objects of the buckets that Terraform makes can be restored, and cost as before; 0: none."
+  validation {
+    condition     = var.soft_delete_days == 0 || (var.soft_delete_days >= 7 && var.soft_delete_days <= 90 && floor(var.soft_delete_days) == var.soft_delete_days)
+    error_message = "soft_delete_days is 0, or a whole number from 7 to 90."
   }
 }
 

@@ -2,88 +2,41 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
-import signal
-import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Self
 
 import pytest
-import requests
 from PIL import Image, ImageDraw
 
 from tests.collector import Collector
+from tools import process
+from tools.ports import free_port
 
 START_TIMEOUT_S = 200
 
 
-class ServiceProcess:
-    """The deployed service, gunicorn and all, with the embedded model, on a free port.
+class ServiceProcess(process.ServiceProcess):
+    """The deployed service, gunicorn and all, with the embedded model, started on a free port.
 
     Or another program of Python: `{port}` in its arguments becomes that port.
     """
 
     def __init__(self, log: Path, environment: Mapping[str, str], arguments: Sequence[str] = ("-m", "service")) -> None:
-        self.log = log
-        self.port = _free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        clean = {
-            name: value for name, value in os.environ.items() if not name.endswith(("_HOST", "_TOPIC", "_BUCKETS"))
-        }
+        port = free_port()
         # One thread: two that wait for each other on a busy machine are many times slower on a model this small.
-        base = {"SAM3_MODEL": "embedded", "SAM3_DEVICE": "cpu", "TORCH_NUM_THREADS": "1", "PORT": str(self.port)}
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, *(argument.format(port=self.port) for argument in arguments)],
-                env=clean | base | dict(environment),
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        base = {"SAM3_MODEL": "embedded", "SAM3_DEVICE": "cpu", "TORCH_NUM_THREADS": "1"}
+        command = [sys.executable, *(argument.format(port=port) for argument in arguments)]
+        super().__init__(base | dict(environment), log, command, port)
+        self.start()
 
-    def __enter__(self) -> ServiceProcess:
-        return self
+    def wait(self, timeout_s: float = START_TIMEOUT_S) -> int:
+        return super().wait(timeout_s)
 
-    def __exit__(self, *_: object) -> None:
-        if self._process.poll() is None:
-            self._process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(20)
-        self.kill()
-
-    def kill(self) -> None:
-        """kill -9 to all of it."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-
-    def terminate(self) -> None:
-        """SIGTERM, as a platform sends it before it takes the instance away."""
-        self._process.terminate()
-
-    def wait(self) -> int:
-        """The exit status."""
-        return self._process.wait(START_TIMEOUT_S)
-
-    def check(self) -> None:
-        assert self._process.poll() is None, self.output()
-
-    def wait_until_ready(self) -> ServiceProcess:
-        wait_until(self._ready, START_TIMEOUT_S, self.output)
-        return self
-
-    def output(self) -> str:
-        return self.log.read_text(errors="replace")
-
-    def _ready(self) -> bool:
-        self.check()
-        try:
-            return requests.get(f"{self.url}/ready", timeout=30).ok
-        except requests.RequestException:  # not listening yet, or starved
-            return False
+    def wait_until_ready(self, timeout_s: float = START_TIMEOUT_S, **options: Any) -> Self:
+        return super().wait_until_ready(timeout_s, **options)
 
 
 def wait_until(done: Callable[[], bool], timeout_s: float, explain: Callable[[], str] = lambda: "") -> None:
@@ -91,12 +44,6 @@ def wait_until(done: Callable[[], bool], timeout_s: float, explain: Callable[[],
     while not done():
         assert time.monotonic() < until, f"not done within {timeout_s} s\n{explain()}"
         time.sleep(0.05)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def drawing(width: int = 96, height: int = 80, *, shift: int = 0, kind: str = "PNG") -> bytes:

@@ -68,6 +68,8 @@ def test_lists_and_prefixes() -> None:
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4318", "http://host:port or https://host"),
         ("INPUT_BUCKETS", "gs://bucket", "without gs://"),
         ("OUTPUT_BUCKET", "bucket/", "without a slash"),
+        ("INPUT_BUCKETS", ",", "bucket names, separated by commas; it names no bucket"),
+        ("READ_BUCKETS", ", ,", "it names no bucket"),
     ],
 )
 def test_a_bad_value_is_one_line_with_name_value_and_what_is_allowed(name: str, value: str, allowed: str) -> None:

@@ -1,4 +1,4 @@
-"""The `sam3` command: one file per subcommand, each with `register(subparsers)`."""
+"""The `sam3` command: one file per subcommand, each with `register(subparsers, purpose)`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, purpose in COMMANDS.items():
         if given[:1] == [name]:
             # Only the one that runs is imported: torch and Google's clients take seconds.
-            import_module(f"tools.{name}").register(subparsers)
+            import_module(f"tools.{name}").register(subparsers, purpose)
         else:
             subparsers.add_parser(name, help=purpose)
     parsed = parser.parse_args(given)

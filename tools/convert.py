@@ -6,7 +6,6 @@ import argparse
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -19,14 +18,15 @@ from service.engine.official_weights import BadCheckpoint, read_detector
 from service.engine.vocabulary import find_merges
 from service.engine.weights import Checkpoint
 from service.errors import ModelUnavailable
+from tools.folders import whole_folder
 from tools.official_config import config_of
 from tools.official_names import renamed
 from tools.train_tiny.tokenizer import tokenizer_of
 
 
-def register(subparsers: Any) -> None:
+def register(subparsers: Any, purpose: str) -> None:
     """Add `sam3 convert`."""
-    parser = subparsers.add_parser("convert", help="an official sam3.pt into a folder for the default engine")
+    parser = subparsers.add_parser("convert", help=purpose, description=purpose)
     parser.add_argument("checkpoint", type=Path, metavar="IN.pt", help="official or fine-tuned checkpoint")
     parser.add_argument("folder", type=Path, metavar="OUT_FOLDER", help="a new folder")
     parser.add_argument(
@@ -59,17 +59,12 @@ def convert(source: Path, target: Path, dtype: torch.dtype | None = None) -> Any
     weights = read_detector(source)
     merges = find_merges(source.parent)
     config = config_of(weights)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
-        folder = Path(scratch) / "model"
+    with whole_folder(target) as folder:
         model = _model(config, weights)
         (model.to(dtype) if dtype else model).save_pretrained(folder)
         pairs = [(left, right) for left, right in (merge.split() for merge in merges)]
-        tokenizer_of(pairs, Path(scratch)).save_pretrained(folder)
+        tokenizer_of(pairs, folder.parent).save_pretrained(folder)
         pretrained.load(Checkpoint(folder, str(target), ""), torch.device("cpu"), dtype or torch.float32)
-        for path in folder.iterdir():
-            path.chmod(0o644)  # safetensors writes for its user alone, and a service runs as another one
-        folder.rename(target)
     return config
 
 

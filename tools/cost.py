@@ -46,10 +46,10 @@ def table(instance: Instance, seconds: Sequence[float], busy: Sequence[float]) -
     return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows]) + "\n"
 
 
-def register(subparsers: Any) -> None:
+def register(subparsers: Any, purpose: str) -> None:
     """Add `sam3 cost`."""
     default = Instance()
-    parser = subparsers.add_parser("cost", help="what 1,000 images cost on Cloud Run")
+    parser = subparsers.add_parser("cost", help=purpose, description=purpose)
     parser.add_argument("--seconds", type=_positive, nargs="+", default=SECONDS, help="GPU seconds an image; several")
     parser.add_argument("--busy", type=_share, nargs="+", default=BUSY, help="share of the time billed; several")
     for name, what in (("gpu", "a GPU"), ("cpu", "a CPU"), ("memory", "a GiB")):

@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,13 @@ from tools.process import running_service
 DEMO = Path(__file__).parent.parent / "service" / "models" / "demo"
 _NAME = "kitchen/scene.png"
 _GOOD_IOU = 0.75
+_TOKENS = {"HF_TOKEN", "HUGGINGFACE_HUB_TOKEN"}
+_GIVEN = {"TORCH_NUM_THREADS", *_TOKENS}
 
 
-def register(subparsers: Any) -> None:
+def register(subparsers: Any, purpose: str) -> None:
     """Add `sam3 demo`."""
-    parser = subparsers.add_parser("demo", help="run the whole event path on an embedded local cloud")
+    parser = subparsers.add_parser("demo", help=purpose, description=purpose)
     parser.add_argument("--keep", action="store_true", help="leave everything running and print commands to try")
     parser.add_argument("--out", type=Path, default=Path("demo-out"), help="folder for the results (demo-out)")
     parser.set_defaults(run=run)
@@ -40,28 +42,25 @@ def register(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Upload the sample scene and its sidecar, wait for the announcement, show what came out."""
     arguments.out.mkdir(parents=True, exist_ok=True)
-    environment = _model_environment()
+    environment = model_environment(os.environ)
     _say(f"model: {environment['SAM3_MODEL']}")
-    with _phase("local cloud (Cloud Storage and Pub/Sub emulators)"):
-        cloud = LocalCloud()
-        cloud.__enter__()
-    try:
-        log_file = arguments.out / "service.log"
-        with running_service(cloud.environment() | environment, log_file=log_file, on_phase=_report) as service:
-            cloud.push_to(f"{service.url}/events")
-            good = send_and_show(cloud, arguments.out)
-            if arguments.keep:
-                _serve(cloud, service.url)
-        return 0 if good else 1
-    finally:
-        cloud.__exit__(None, None, None)
+    with ExitStack() as stack:
+        with _phase("local cloud (Cloud Storage and Pub/Sub emulators)"):
+            cloud = stack.enter_context(LocalCloud())
+        service = stack.enter_context(
+            running_service(cloud.environment() | environment, log_file=arguments.out / "service.log", on_phase=_report)
+        )
+        cloud.push_to(f"{service.url}/events")
+        good = send_and_show(cloud, arguments.out)
+        if arguments.keep:
+            _serve(cloud, service.url)
+    return 0 if good else 1
 
 
-def _model_environment() -> dict[str, str]:
-    """The real SAM 3 when there is a token for it, else the one that ships with the package."""
-    token = os.environ.get("HF_TOKEN") or os.environ.get("HUGGINGFACE_HUB_TOKEN")
-    default = "facebook/sam3" if token else "embedded"
-    return {"SAM3_MODEL": os.environ.get("SAM3_MODEL") or default}
+def model_environment(env: Mapping[str, str]) -> dict[str, str]:
+    """What `env` says of the model, and no other setting; else the real SAM 3 if there is a token, or the tiny one."""
+    given = {name: value for name, value in env.items() if value and (name.startswith("SAM3_") or name in _GIVEN)}
+    return {"SAM3_MODEL": "facebook/sam3" if given.keys() & _TOKENS else "embedded"} | given
 
 
 def send_and_show(cloud: LocalCloud, out: Path) -> bool:

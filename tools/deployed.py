@@ -49,10 +49,12 @@ class Deployed:
         return gs_uri(output_bucket, output_name(prefix, bucket, name))
 
 
-def register(subparsers: Any) -> None:
+def register(subparsers: Any, purpose: str) -> None:
     """Add `sam3 deployed`."""
     parser = subparsers.add_parser(
-        "deployed", help="terraform -chdir=terraform output -json | sam3 deployed: commands to try the service with"
+        "deployed",
+        help=purpose,
+        description=f"{purpose}; give it what `terraform -chdir=terraform output -json` prints",
     )
     parser.add_argument("--image", type=Path, default=_DEMO, metavar="FILE", help=f"image to send ({_DEMO})")
     parser.add_argument("--prompt", default="strawberry", metavar="TEXT", help="what to look for (strawberry)")

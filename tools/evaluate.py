@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import io
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,11 +20,10 @@ from service.core.masks import paste
 from service.core.options import Options
 from service.core.prompts import Prompt, PromptSet
 from service.core.results import PromptResult
-from service.engine.batcher import ModelThread
-from service.engine.images import ImageLimits
 from service.engine.loading import EngineConfig, load_engine
 from service.engine.segmenter import Segmenter
 from service.engine.weights import Source
+from tools.bench.engines import serving
 from tools.train_tiny.backgrounds import NATIVE_PX
 from tools.train_tiny.contact import contact_sheet
 from tools.train_tiny.evaluation import BY_EXAMPLE, THRESHOLD, Exclusions, Found, Plan, answered, exclusions, stacked
@@ -86,9 +85,9 @@ class Report:
         return counts
 
 
-def register(subparsers: Any) -> None:
+def register(subparsers: Any, purpose: str) -> None:
     """Add `sam3 evaluate`."""
-    parser = subparsers.add_parser("evaluate", help="score a model on held-out drawn scenes")
+    parser = subparsers.add_parser("evaluate", help=purpose, description=purpose)
     parser.add_argument("--model", default="embedded", help="embedded (default) or a checkpoint folder")
     parser.add_argument("--scenes", type=int, default=500, help="native scenes of up to 5 prompts each (500)")
     parser.add_argument("--json", type=Path, help="also write the counts there")
@@ -145,15 +144,9 @@ def measure(segmenter: Segmenter, scenes: int) -> Report:
     return Report(text, groups, excluding)
 
 
-@contextmanager
-def service_segmenter(model: str) -> Iterator[Segmenter]:
+def service_segmenter(model: str) -> AbstractContextManager[Segmenter]:
     """The service's own segmenter, with the model on its thread."""
-    thread = ModelThread(partial(load_engine, EngineConfig(Source(model))))
-    thread.start().result()
-    try:
-        yield Segmenter(thread, ImageLimits())
-    finally:
-        thread.close()
+    return serving(partial(load_engine, EngineConfig(Source(model))))
 
 
 def segment(

@@ -18,9 +18,9 @@ from tools.localcloud.settings import LocalCloudSettings
 CHECK_EVERY_S = 0.5
 
 
-def register(subparsers: Any) -> None:
+def register(subparsers: Any, purpose: str) -> None:
     """Add `sam3 local`."""
-    parser = subparsers.add_parser("local", help="the local cloud: Cloud Storage and Pub/Sub emulators")
+    parser = subparsers.add_parser("local", help=purpose, description=purpose)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     up = commands.add_parser("up", help="start it in the foreground; Ctrl-C stops it")
     up.add_argument("--push-to", metavar="URL", help="push events there, e.g. http://127.0.0.1:8080/events")

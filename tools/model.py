@@ -22,6 +22,7 @@ from service.engine.weights import Checkpoint, Source, fingerprint, resolve
 from service.errors import ModelUnavailable
 from service.gcp import models
 from service.gcp.models import LAST_FILE, Location, ModelFile, ModelStore, revision_of
+from tools.folders import whole_folder
 
 DTYPES = ("bfloat16", "float16", "float32")
 _BESIDE_WEIGHTS = ("tokenizer*.json", "*processor*.json", "special_tokens_map.json", "vocab.json", "merges.txt")
@@ -29,9 +30,9 @@ _WRITER = "roles/storage.objectUser"
 _CHUNK_BYTES = 64 * 1024 * 1024
 
 
-def register(subparsers: Any) -> None:
+def register(subparsers: Any, purpose: str) -> None:
     """Add `sam3 model`."""
-    parser = subparsers.add_parser("model", help="store a checkpoint as the service loads it, or check one")
+    parser = subparsers.add_parser("model", help=purpose, description=purpose)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     push = commands.add_parser("push", help="convert a checkpoint and store it at gs://bucket/prefix")
     _add_source(push)
@@ -89,14 +90,8 @@ def run_save(arguments: argparse.Namespace) -> str:
     target: Path = arguments.target.absolute()
     if target.exists() and any(target.iterdir()):
         raise ModelUnavailable(f"{str(target)!r} is not allowed; allowed: a folder that is new or empty")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
-        folder = Path(scratch) / "model"
-        folder.mkdir()
-        convert(_find(arguments, Path(scratch) / "fetched"), folder, arguments.dtype)
-        for path in folder.iterdir():
-            path.chmod(0o644)  # safetensors writes for its user alone, and a service runs as another one
-        folder.rename(target)
+    with whole_folder(target) as folder:
+        convert(_find(arguments, folder.parent / "fetched"), folder, arguments.dtype)
     return f"{target}: revision {fingerprint(target)}"
 
 

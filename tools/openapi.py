@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 from service.core.prompts import Limits
-from service.web.openapi import document
+from service.web import openapi
 
 
-def register(subparsers: Any) -> None:
+def register(subparsers: Any, purpose: str) -> None:
     """Add `sam3 openapi`."""
-    parser = subparsers.add_parser("openapi", help="the OpenAPI document of the service")
+    parser = subparsers.add_parser("openapi", help=purpose, description=purpose)
     parser.add_argument("--out", type=Path, metavar="FILE", help="write it there (default: standard output)")
     parser.set_defaults(run=run)
 
@@ -34,4 +33,4 @@ def run(arguments: argparse.Namespace) -> int:
 
 def text() -> str:
     """The document as it is committed."""
-    return json.dumps(document(Limits()), ensure_ascii=False, indent=2) + "\n"
+    return openapi.text(Limits())

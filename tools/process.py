@@ -1,29 +1,138 @@
-"""The service as an ordinary process: started, waited for, stopped."""
+"""The service as an ordinary process: started, waited for, stopped; also killed and started again."""
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
-import socket
+import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
-_POLL_S = 0.1
+import urllib3
+
+from service.settings import Settings
+from tools.ports import free_port
+
+SERVICE = (sys.executable, "-m", "service")
+# What the service reads beside its settings: another name of one, and where Google's clients find emulators.
+_READ_TOO = ("HUGGINGFACE_HUB_TOKEN", "STORAGE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST")
+_ANSWER_S = 30
+_GRACE_S = 20
+_LAST_LINES = 30
 
 
-@dataclass(frozen=True)
 class ServiceProcess:
-    """A running service at `url`."""
+    """A server behind one address, one process at a time: the service, or what `command` starts with PORT set.
 
-    url: str
-    process: subprocess.Popen[bytes]
+    It has the variables of this process but for the service's settings, and those of `environment`. It is in a process
+    group of its own: Ctrl-C in a terminal reaches its starter alone, which then stops it in order. What it writes is
+    added to `log_file`. Leaving the block stops what still runs.
+    """
+
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        log_file: Path,
+        command: Sequence[str] = SERVICE,
+        port: int | None = None,
+    ) -> None:
+        self.port = port or free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._environment = {**_without_settings(os.environ), **environment, "PORT": str(self.port)}
+        self._log_file = log_file
+        self._command = command
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The one that was started last."""
+        assert self._process is not None, "not started"
+        return self._process
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        if self._process is not None:
+            self.stop()
+
+    def start(self) -> None:
+        """Start it; it may still be loading."""
+        with self._log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, env=self._environment, stdout=log, stderr=subprocess.STDOUT, process_group=0
+            )
+
+    def wait_until_ready(
+        self,
+        timeout_s: float = 900,
+        *,
+        poll_s: float = 0.1,
+        on_phase: Callable[[str], None] = lambda phase: None,
+    ) -> Self:
+        """Return once /ready answers 200; RuntimeError with its last output when it ends before, or takes longer.
+
+        `on_phase` is told each phase of the start that /ready reports, and then "ready".
+        """
+        until = time.monotonic() + timeout_s
+        seen = ""
+        with urllib3.PoolManager() as http:
+            while (phase := _phase(http, self.url)) != "ready":
+                self.check()
+                if time.monotonic() > until:
+                    raise RuntimeError(f"not ready after {timeout_s:g} s (phase {phase!r}):\n{self.last_output()}")
+                if phase and phase != seen:
+                    on_phase(phase)
+                    seen = phase
+                time.sleep(poll_s)
+        on_phase("ready")
+        return self
+
+    def check(self) -> None:
+        """RuntimeError with its last output if it has ended."""
+        status = self.process.poll()
+        if status is not None:
+            raise RuntimeError(f"the service ended with status {status}:\n{self.last_output()}")
+
+    def terminate(self) -> None:
+        """SIGTERM, as a platform sends it before it takes the instance away."""
+        self.process.terminate()
+
+    def wait(self, timeout_s: float = 60) -> int:
+        """The exit status; subprocess.TimeoutExpired when it does not end."""
+        return self.process.wait(timeout_s)
+
+    def kill(self) -> None:
+        """SIGKILL to all of it."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> None:
+        """SIGTERM, and SIGKILL to all of it that has not ended in time."""
+        self.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.wait(_GRACE_S)
+        self.kill()
+
+    def output(self) -> str:
+        """What it has written."""
+        return self._log_file.read_text(errors="replace")
+
+    def last_output(self) -> str:
+        """The last lines of that."""
+        return "\n".join(self.output().splitlines()[-_LAST_LINES:])
 
 
 @contextmanager
@@ -31,70 +140,27 @@ def running_service(
     environment: Mapping[str, str],
     *,
     log_file: Path,
+    command: Sequence[str] = SERVICE,
+    poll_s: float = 0.1,
     on_phase: Callable[[str], None] = lambda phase: None,
-    timeout_s: float = 900,
-    command: Sequence[str] = (sys.executable, "-m", "service"),
 ) -> Iterator[ServiceProcess]:
-    """Run gunicorn with the service on a free loopback port until the block ends; RuntimeError when it dies early.
+    """A ServiceProcess that is ready, until the block ends; RuntimeError when it does not become so."""
+    log_file.write_bytes(b"")
+    with ServiceProcess(environment, log_file, command) as service:
+        service.start()
+        yield service.wait_until_ready(poll_s=poll_s, on_phase=on_phase)
 
-    `command` may be another way to start it; it gets the port as PORT.
-    """
-    port = free_port()
-    with log_file.open("wb") as log:
-        process = subprocess.Popen(
-            command, env={**os.environ, **environment, "PORT": str(port)}, stdout=log, stderr=subprocess.STDOUT
-        )
+
+def _without_settings(env: Mapping[str, str]) -> dict[str, str]:
+    """What is set for the terminal, not for the service that is started here: QUEUE_SIZE, a token, a bucket."""
+    settings = {*(field.upper() for field in Settings.model_fields), *_READ_TOO}
+    return {name: value for name, value in env.items() if name not in settings}
+
+
+def _phase(http: urllib3.PoolManager, url: str) -> str:
+    """The phase of the start that /ready reports; empty while nothing listens."""
     try:
-        service = ServiceProcess(f"http://127.0.0.1:{port}", process)
-        _wait_until_ready(service, log_file, on_phase, timeout_s)
-        yield service
-    finally:
-        stop(process)
-
-
-def free_port() -> int:
-    """A loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _wait_until_ready(
-    service: ServiceProcess, log_file: Path, on_phase: Callable[[str], None], timeout_s: float
-) -> None:
-    deadline = time.monotonic() + timeout_s
-    seen = ""
-    while (phase := _phase(service.url)) != "ready":
-        if service.process.poll() is not None:
-            tail = log_file.read_text(errors="replace").splitlines()[-15:]
-            raise RuntimeError(f"the service ended with status {service.process.returncode}:\n" + "\n".join(tail))
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"the service is not ready after {timeout_s:.0f} s (phase {phase!r}); see {log_file}")
-        if phase and phase != seen:
-            on_phase(phase)
-            seen = phase
-        time.sleep(_POLL_S)
-    on_phase("ready")
-
-
-def _phase(url: str) -> str:
-    """The loading phase that /ready reports; empty while nothing listens."""
-    try:
-        with urllib.request.urlopen(f"{url}/ready", timeout=5):
-            return "ready"
-    except urllib.error.HTTPError as error:
-        with error:
-            return str(json.load(error).get("phase", "starting"))
-    except (OSError, ValueError):
+        answer = http.request("GET", f"{url}/ready", retries=False, timeout=_ANSWER_S)
+        return "ready" if answer.status == 200 else str(answer.json().get("phase", "starting"))
+    except (urllib3.exceptions.HTTPError, ValueError):
         return ""
-
-
-def stop(process: subprocess.Popen[bytes], grace_s: float = 15) -> None:
-    """SIGTERM, and SIGKILL to what has not ended within `grace_s`."""
-    process.terminate()
-    try:
-        process.wait(grace_s)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

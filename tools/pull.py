@@ -9,9 +9,9 @@ from typing import Any, NoReturn
 from service import pull
 
 
-def register(subparsers: Any) -> None:
+def register(subparsers: Any, purpose: str) -> None:
     """Add `sam3 pull`."""
-    parser = subparsers.add_parser("pull", help="do the work of a pull subscription's events")
+    parser = subparsers.add_parser("pull", help=purpose, description=purpose)
     pull.add_options(parser)
     parser.set_defaults(run=run)
 

@@ -26,9 +26,9 @@ class Row:
     source: str
 
 
-def register(subparsers: Any) -> None:
+def register(subparsers: Any, purpose: str) -> None:
     """Add `sam3 settings`."""
-    parser = subparsers.add_parser("settings", help="every setting as the service would read it here")
+    parser = subparsers.add_parser("settings", help=purpose, description=purpose)
     parser.add_argument("--set", action="store_true", help="only what the environment sets")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.set_defaults(run=run)

@@ -7,7 +7,7 @@ from typing import Any
 
 from service.core import strict_json
 from service.core.envelopes import Message
-from service.core.folders import FolderPage
+from service.core.folders import FolderPage, is_of_fan_out
 from service.core.jobs import JobRequest, parse_job
 from service.core.naming import expand_prefix, is_folder_prompts, is_image, is_sidecar
 from service.core.notifications import NAMING, OBJECT_FINALIZE, Ignored, Notification, from_message, is_notification
@@ -86,7 +86,9 @@ def read_message(message: Message, limits: Limits) -> Event:
         return from_message(message.attributes, message.data, message.message_id, message.delivery_attempt)
     try:
         document = _document(message.data)
-        return FolderPage.parse(document) if "folder" in document else parse_job(document, limits)
+        if "folder" in document:
+            return FolderPage.parse(document)
+        return replace(parse_job(document, limits), only_repeats_upload=is_of_fan_out(message.attributes))
     except BadField as error:
         raise BadEnvelope(f"not a job: {error.detail}") from None
 

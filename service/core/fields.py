@@ -54,7 +54,7 @@ def parse_form(form: Mapping[str, Sequence[str]], limits: Limits) -> Fields:
     if "image" in form:
         raise MissingImage(f"image was sent as a text field; {EXAMPLE}")
     for name, values in form.items():
-        _check_known(name, name)
+        _check_known(name)
         if name != "prompts" and len(values) != 1:
             raise BadField(name, list(values), "give it once")
     sent = {name: values[0] for name, values in form.items() if name != "prompts"}
@@ -64,8 +64,8 @@ def parse_form(form: Mapping[str, Sequence[str]], limits: Limits) -> Fields:
 
 def parse_json(document: Mapping[str, Any], limits: Limits) -> Fields:
     """Read the same fields as JSON values. Raises BadField as `parse_form` does, MissingImage without an image."""
-    for name, value in document.items():
-        _check_known(name, value)
+    for name in document:
+        _check_known(name)
     fields = _validated({"prompts": []} | dict(document), limits)
     if fields.image is None and fields.image_uri is None:
         raise MissingImage("there is no image; give image (base64) or image_uri (gs://bucket/object)")
@@ -98,9 +98,10 @@ def _decoded(text: str) -> bytes:
         raise BadField("image", _harmless("image", text), _allowed("image")) from None
 
 
-def _check_known(name: str, value: object) -> None:
+def _check_known(name: str) -> None:
+    """Only the name of an unknown field is shown: its value may be an image or a token under a misspelt one."""
     if name not in NAMES:
-        raise BadField(shortened(name), value, f"there is no such field, known are {', '.join(NAMES)}")
+        raise BadField(shortened(name), name, f"there is no such field, known are {', '.join(NAMES)}")
 
 
 def _allowed(name: str) -> str:
@@ -109,4 +110,6 @@ def _allowed(name: str) -> str:
 
 def _harmless(name: str, value: object) -> object:
     """No part of an image belongs in a message."""
-    return f"{len(value)} characters" if name == "image" and isinstance(value, str) else value
+    if name != "image" or not isinstance(value, str | list | dict):
+        return value
+    return f"{len(value)} characters" if isinstance(value, str) else f"a {type(value).__name__}"

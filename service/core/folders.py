@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -13,6 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from service.core.naming import folder_of, gs_uri, parse_gs_uri
 from service.errors import BadEnvelope, BadField
 
+# Attributes of the messages of `image_job`. No caller's job has them, and a worker that does not know them passes over
+# them, where it would refuse a key of the message.
+FAN_OUT = MappingProxyType({"sam3-job": "fan-out"})
 _GENERATION = re.compile(r"(.+)#([1-9][0-9]{0,18})", re.DOTALL)
 
 
@@ -63,8 +67,13 @@ class FolderPage:
 
 
 def image_job(bucket: str, name: str, generation: int) -> bytes:
-    """The message for JOBS_TOPIC that asks for one image, whose prompts are found as an upload finds them."""
+    """The message for JOBS_TOPIC, with the attributes FAN_OUT, that asks for an image as its upload's event did."""
     return json.dumps({"image": f"{gs_uri(bucket, name)}#{generation}"}).encode()
+
+
+def is_of_fan_out(attributes: Mapping[str, str]) -> bool:
+    """Whether the message of a job with these attributes is one of `image_job`."""
+    return all(attributes.get(name) == value for name, value in FAN_OUT.items())
 
 
 def _pinned(uri: str) -> tuple[str, str, int]:

@@ -24,6 +24,8 @@ class JobRequest:
 
     `generation` is the one that the job is pinned to, else it is for whatever is live. Without a `prompt_set` the
     prompts are found as an upload finds them. `id` and `metadata` are the caller's own and only echoed.
+    only_repeats_upload: it comes from a folder's fan-out, and the event of its generation has asked for the same. When
+    that is gone, the newer one's own event does the work, and nobody waits for an answer.
     """
 
     bucket: str
@@ -33,14 +35,7 @@ class JobRequest:
     output: Output | None = None
     id: str | None = None
     metadata: dict[str, Any] | None = None
-
-    @property
-    def only_repeats_upload(self) -> bool:
-        """Whether it asks for no more than the event of its pinned generation did, as those of a folder's fan-out do.
-
-        When that generation is gone, the newer one's own event does the work, and nobody waits for an answer.
-        """
-        return self.generation is not None and self == JobRequest(self.bucket, self.name, self.generation)
+    only_repeats_upload: bool = False
 
 
 def parse_job(document: Mapping[str, Any], limits: Limits) -> JobRequest:

@@ -19,7 +19,9 @@ _NO_IMAGE = (_OUTPUT_SUFFIX, _ERROR_SUFFIX.removesuffix(_OUTPUT_SUFFIX), *SIDECA
 RENDITION_SUFFIXES = {"overlay": ".overlay.webp", "mask_png": ".masks.png"}
 """What may lie beside a result, by the option that asks for it."""
 BUCKET_NAME = r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]"  # https://cloud.google.com/storage/docs/buckets#naming
-_GS_URI = re.compile(rf"gs://({BUCKET_NAME})/(.+)", re.DOTALL)
+BUCKET_RULE = "3 to 222 small letters, digits, - _ and ., with a letter or digit at both ends"
+"""How a bucket may be called, in words."""
+_GS_URI = re.compile(r"gs://([^/]+)/(.+)", re.DOTALL)
 _PINNED = re.compile(r"(.+)#([0-9]+)", re.DOTALL)
 _MAX_GENERATION = 2**63 - 1
 _KEY_DIGITS = 12
@@ -51,7 +53,9 @@ def sidecar_names(image: str) -> tuple[str, ...]:
 
 def sidecar_base(sidecar: str) -> str:
     """`in/photo.prompts.json` → `in/photo`: the image's name, whole or without its suffix."""
-    return sidecar.removesuffix(".prompts.json").removesuffix(".prompts.txt")
+    for suffix in SIDECAR_SUFFIXES:
+        sidecar = sidecar.removesuffix(suffix)
+    return sidecar
 
 
 def folder_of(name: str) -> str:
@@ -106,6 +110,8 @@ def parse_gs_uri(uri: str, field: str = "uri") -> tuple[str, str]:
     match = _GS_URI.fullmatch(uri)
     if match is None:
         raise BadField(field, uri, "it must be gs://bucket/object")
+    if not re.fullmatch(BUCKET_NAME, match[1]):
+        raise BadField(field, uri, f"its bucket cannot be called so: a bucket's name has {BUCKET_RULE}")
     return match[1], match[2]
 
 

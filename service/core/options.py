@@ -57,7 +57,8 @@ def parse_options(values: Mapping[str, Any]) -> Options:
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         name = str(problem["loc"][0])
-        raise BadField(shortened(name), problem["input"], _allowed(name)) from None
+        shown = problem["input"] if name in OPTION_NAMES else name
+        raise BadField(shortened(name), shown, _allowed(name)) from None
 
 
 def option_from_text(name: str, text: str) -> float | int | bool:

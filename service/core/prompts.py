@@ -10,11 +10,13 @@ from typing import Any
 
 from service.core import strict_json
 from service.core.exemplars import VISUAL_TEXT, ExemplarBox, parse_boxes
+from service.core.naming import SIDECAR_SUFFIXES, is_folder_prompts
 from service.core.options import Options, parse_options
 from service.core.outputs import Output, parse_output
 from service.errors import BadField, BadSidecar, shortened
 
 MAX_METADATA_BYTES = 8192
+_SHOWN_IMAGES = 3
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Limits:
 class PromptSet:
     """A whole request, prompts in the caller's order.
 
-    `metadata` is the caller's own and only echoed back. `output` is where a sidecar wants the result.
+    `metadata` is the caller's own and only echoed back. `output` is where the sidecar of one image wants the result.
     """
 
     prompts: tuple[Prompt, ...]
@@ -70,6 +72,23 @@ def parse_sidecar(name: str, data: bytes, limits: Limits = Limits()) -> PromptSe
         raise BadSidecar(f"{name}: {error.detail}") from None
     except ValueError as error:
         raise BadSidecar(f"{name}: {error}") from None
+
+
+def check_one_image(name: str, output: Output, images: Sequence[str]) -> None:
+    """Raise BadSidecar unless the prompts `name`, which name an output, speak for one image: results are not joined.
+
+    `images`: those that a sidecar speaks for; the prompts of a folder speak for whatever comes.
+    """
+    if is_folder_prompts(name):
+        theirs, instead = "all images of the folder", "name it in the sidecar of one image, as photo.jpg.prompts.json"
+    elif len(images) > 1:
+        files = [image.rpartition("/")[2] for image in images[:_SHOWN_IMAGES]]
+        theirs = ", ".join(shortened(file) for file in files) + (", …" if len(images) > len(files) else "")
+        instead = f"give each a sidecar of its own instead, as {shortened(files[-1] + SIDECAR_SUFFIXES[0])}"
+    else:
+        return
+    allowed = f"these prompts speak for {theirs}, whose results would replace each other there: {instead}"
+    raise BadSidecar(f"{name}: {BadField('output', output.uri, allowed).detail}")
 
 
 def parse_image_metadata(name: str, prompts: str, options: str | None, limits: Limits = Limits()) -> PromptSet:
@@ -123,22 +142,22 @@ def parse_prompt_set(document: Mapping[str, Any], limits: Limits) -> PromptSet:
 
 
 def parse_metadata(value: Any) -> dict[str, Any] | None:
-    """Read the caller's own object, None when there is none. Raises BadField when it is over 8 KiB or no object."""
+    """Read the caller's own object, None when there is none. BadField for over 8 KiB of UTF-8 and for no object."""
     if value is None:
         return None
     if not isinstance(value, dict):
         raise BadField("metadata", value, "it must be an object")
-    size = len(strict_json.canonical(value))
+    size = len(strict_json.compact(value))
     if size > MAX_METADATA_BYTES:
         raise BadField("metadata", f"{size} bytes", f"it has at most {MAX_METADATA_BYTES} bytes of JSON")
     return value
 
 
 def check_keys(document: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Raise BadField for a key that is not known, so that a misspelt one is not silently ignored."""
-    for key, value in document.items():
+    """Raise BadField, which shows no value, for a key that is not known: a misspelt one is not silently ignored."""
+    for key in document:
         if key not in known:
-            raise BadField(shortened(key), value, f"known are {', '.join(known)}")
+            raise BadField(shortened(key), key, f"known are {', '.join(known)}")
 
 
 def _from_json(document: Any, limits: Limits) -> PromptSet:
@@ -194,7 +213,7 @@ def _json_prompt(field: str, value: str) -> Any:
 def _object_prompt(field: str, value: dict[str, Any], limits: Limits) -> Prompt:
     for key in value:
         if key not in _PROMPT_KEYS:
-            raise BadField(f"{field}.{shortened(key)}", value[key], f"known are {', '.join(_PROMPT_KEYS)}")
+            raise BadField(f"{field}.{shortened(key)}", key, f"known are {', '.join(_PROMPT_KEYS)}")
     boxes = parse_boxes(field, value, limits.max_boxes)
     if "text" in value:
         return Prompt(_text(f"{field}.text", value["text"], limits), boxes)

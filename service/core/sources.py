@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 from urllib.parse import quote, unquote
 
 from service.core.events import Rules, in_scope
@@ -26,21 +26,43 @@ class PromptSource:
     generation: int | None = None
 
 
+class RankedPlace(NamedTuple):
+    """An object that may hold prompts of an image, and as what it would."""
+
+    kind: SourceKind
+    name: str
+
+
+def ranked_places(bucket: str, image: str, rules: Rules) -> tuple[RankedPlace, ...]:
+    """Where the prompts of `image` may lie, highest rank first; DEFAULT_PROMPTS, which are no object, come after all.
+
+    The image itself is there for its metadata.
+    """
+    return (
+        *(RankedPlace("sidecar", name) for name in sidecar_names(image)),
+        RankedPlace("metadata", image),
+        *(RankedPlace("folder", name) for name in folder_prompts_names(bucket, image, rules)),
+    )
+
+
 def folder_prompts_names(bucket: str, image: str, rules: Rules) -> tuple[str, ...]:
     """The names under which folder prompts for `image` may lie, highest rank first: the nearest folder, JSON first.
 
     Like any input, such a file must begin with INPUT_PREFIX and lie outside the output prefix: so the parents go up to
-    INPUT_PREFIX, whether or not that ends in a slash.
+    INPUT_PREFIX, whether or not that ends in a slash. An image that is no input itself, which only a job can name, has
+    the folders of its bucket.
     """
+    by_job = not in_scope(bucket, image, rules)
     folders = [image[: end + 1] for end in range(len(image) - 1, -1, -1) if image[end] == "/"]
     names = (name for folder in (*folders, "") for name in folder_prompts_beside(folder))
-    return tuple(name for name in names if len(name.encode()) <= MAX_NAME_BYTES and in_scope(bucket, name, rules))
+    names = (name for name in names if len(name.encode()) <= MAX_NAME_BYTES)
+    return tuple(name for name in names if by_job or in_scope(bucket, name, rules))
 
 
 def names_above(folder_prompts: str, bucket: str, image: str, rules: Rules) -> tuple[str, ...]:
-    """The names of objects whose prompts for `image` rank above those of the file `folder_prompts` over it."""
-    ranked = (*sidecar_names(image), *folder_prompts_names(bucket, image, rules))
-    return ranked[: ranked.index(folder_prompts)]
+    """The names of objects of their own whose prompts for `image` rank above the file `folder_prompts` over it."""
+    ranked = [place.name for place in ranked_places(bucket, image, rules) if place.kind != "metadata"]
+    return tuple(ranked[: ranked.index(folder_prompts)])
 
 
 def source_metadata(source: PromptSource) -> dict[str, str]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,29 +21,19 @@ from service.engine.collection import no_collection
 from service.engine.forwards import Forwards
 from service.engine.heap import find_trim
 from service.engine.pace import Pace
-from service.engine.place import PERSON, Place, Terms
-from service.engine.schedule import Encode, Ground, Schedule, Work
+from service.engine.queue_slot import PERSON, QueueSlot, Terms
+from service.engine.schedule import Encode, Ground, Schedule
+from service.engine.state import Phase, State
+from service.engine.work import Work
 from service.errors import Ending, EngineBroken, NotReady, QueueFull
 
 log = logging.getLogger(__name__)
 
-Load = Callable[[Callable[[str], None]], Engine[Any, Any]]
+Load = Callable[[Callable[[Phase], None]], Engine[Any, Any]]
 
 # On a CPU the vision encoder gains nothing from a second image, and memory grows faster than speed with prompts.
 _DEFAULT_BATCHES = {"cuda": (4, 8), "cpu": (1, 4)}
 _IDLE_S = 0.25
-
-
-@dataclass(frozen=True)
-class State:
-    """Where the model is: `phase` starting|importing|downloading|loading|warming|ready|failed|closed, why it failed.
-
-    phases_ms: how long each phase that is over took, in their order.
-    """
-
-    phase: str
-    reason: str = ""
-    phases_ms: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,7 +53,7 @@ class BatchPolicy:
 
 
 class ModelThread:
-    """The owner of the model. `place` may be entered from any thread; the model's calls happen on one."""
+    """The owner of the model. `slot` may be entered from any thread; the model's calls happen on one."""
 
     def __init__(self, load: Load, policy: BatchPolicy = BatchPolicy(), observer: Observer = SILENT) -> None:
         self._load = load
@@ -100,7 +90,7 @@ class ModelThread:
             return len(self._arrived) + len(self._accepted)
 
     def taken(self, *, urgent: bool) -> int:
-        """How many places in the queue are taken now, by people or (not `urgent`) by events."""
+        """How many slots of the queue are taken now, by people or (not `urgent`) by events."""
         return self._policy.queue_size - self._free[urgent]
 
     @property
@@ -118,22 +108,22 @@ class ModelThread:
         return self._loaded
 
     @contextmanager
-    def place(self, terms: Terms = PERSON) -> Iterator[Place]:
-        """Take a place in the queue, before an image is decoded for nothing.
+    def slot(self, terms: Terms = PERSON) -> Iterator[QueueSlot]:
+        """Take a slot in the queue, before an image is decoded for nothing.
 
-        Raises NotReady while loading, QueueFull when no place gets free within `terms.wait_s`, Ending after `drain`.
+        Raises NotReady while loading, QueueFull when none gets free within `terms.wait_s`, Ending after `drain`.
         """
         self._ready_engine()
         deadline = time.monotonic() + terms.timeout_s
         self._enter_queue(terms)
-        place = Place(terms, deadline, self._prepare, self._submit, self._goes_back)
+        slot = QueueSlot(terms, deadline, self._prepare, self._submit, self._goes_back)
         try:
-            yield place
+            yield slot
         finally:
-            self._leave_queue(terms, place)
+            self._leave_queue(terms, slot)
 
     def drain(self, grace_s: float) -> None:
-        """Begin to end: nobody new gets a place, events that the model has not begun go back at once.
+        """Begin to end: nobody new gets a slot, events that the model has not begun go back at once.
 
         What else is waiting or running has `grace_s` seconds, then it goes back too. May be called in a signal handler.
         """
@@ -162,7 +152,7 @@ class ModelThread:
         """Hand a work over; NotReady when the thread is about to end."""
         with self._changed:
             if self._closing:
-                raise NotReady(f"the model is not ready: {self._state.phase}")
+                raise self._not_ready()
             self._arrived.append(work)
             self._on_the_way -= 1
             self._changed.notify_all()
@@ -179,10 +169,10 @@ class ModelThread:
             self._on_the_way += 1
             self._changed.notify_all()
 
-    def _leave_queue(self, terms: Terms, place: Place) -> None:
+    def _leave_queue(self, terms: Terms, slot: QueueSlot) -> None:
         with self._changed:
             self._free[terms.urgent] += 1
-            self._on_the_way -= not place.used
+            self._on_the_way -= not slot.used
             self._changed.notify_all()
 
     @property
@@ -196,15 +186,18 @@ class ModelThread:
 
     def _ready_engine(self) -> Engine[Any, Any]:
         if self._engine is None or self._state.phase != "ready":
-            raise NotReady(f"the model is not ready: {self._state.phase} {self._state.reason}".rstrip())
+            raise self._not_ready()
         return self._engine
+
+    def _not_ready(self) -> NotReady:
+        return NotReady(f"the model is not ready ({self._state.phase}): {self._state.reason}".removesuffix(": "))
 
     def _run(self) -> None:
         try:
             engine = self._load_model()
             self._serve(engine)
         except BaseException as error:  # noqa: BLE001 - handed on: who wired this up decides what becomes of the process
-            self._state = replace(self._state, phase="failed", reason=str(error))
+            self._state = replace(self._state, phase="failed", error=str(error) or type(error).__name__)
             self._end(error)
         else:
             self._end(None)
@@ -218,7 +211,7 @@ class ModelThread:
         self._loaded.set_result(None)
         return engine
 
-    def _enter(self, phase: str) -> None:
+    def _enter(self, phase: Phase) -> None:
         now = time.perf_counter()
         took_ms = round((now - self._entered) * 1000)
         self._state = State(phase, phases_ms={**self._state.phases_ms, self._state.phase: took_ms})
@@ -230,9 +223,12 @@ class ModelThread:
         forwards = Forwards(engine, schedule, self._policy.text_cache_bytes, self._pace, self._observer)
         self._accepted = schedule
         while self._await_work(schedule):
-            step = self._next(schedule)
-            if step:
-                forwards.run(step)
+            self._run_next(forwards, schedule)
+
+    def _run_next(self, forwards: Forwards, schedule: Schedule) -> None:
+        """One forward. Its step ends here: waiting for work, the thread would keep the last one's tensors and masks."""
+        if step := self._next(schedule):
+            forwards.run(step)
 
     def _next(self, schedule: Schedule) -> Encode | Ground | None:
         now = time.monotonic()

@@ -22,9 +22,13 @@ _OUT_OF_MEMORY = (
     "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
     "CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
     "can't allocate memory",
+    # torch tries cuDNN's plans for a convolution one by one, and says this when none had room for its workspace.
+    "unable to find an engine to execute this computation",
 )
 # Any other error of the CUDA runtime leaves a context in which every later call fails too.
-_BROKEN = ("CUDA error", "cuDNN error", "CUBLAS_STATUS")
+_BROKEN = ("CUDA error", "CUDA driver error", "Triton Error [CUDA]", "cuDNN error", "CUBLAS_STATUS")
+# The one that does not: it is said before anything runs.
+_REFUSED = "CUDNN_STATUS_NOT_SUPPORTED"
 
 
 def named_faults(method: Callable[..., Result]) -> Callable[..., Result]:
@@ -52,6 +56,6 @@ def fault_of(error: Exception) -> ServiceError | None:
     line = (text.splitlines() or [type(error).__name__])[0]
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(words in text for words in _OUT_OF_MEMORY):
         return OutOfMemory(f"the device has no memory left for this image and prompt: {line}")
-    if any(words in text for words in _BROKEN):
+    if any(words in text for words in _BROKEN) and _REFUSED not in text:
         return EngineBroken(f"the device does not answer any more: {line}")
     return None

@@ -13,7 +13,8 @@ from service.core.observe import SILENT, Observer
 from service.engine.base import Engine, Features, Grounding, Query
 from service.engine.pace import Pace
 from service.engine.salvage import salvage
-from service.engine.schedule import Asked, Encode, Ground, Schedule, Work
+from service.engine.schedule import Asked, Encode, Ground, Schedule
+from service.engine.work import Work
 
 log = logging.getLogger(__name__)
 

@@ -133,7 +133,7 @@ def _check_size(image: Image.Image, limits: ImageLimits) -> None:
     if image.width * image.height > limits.max_pixels:
         raise TooLarge(
             f"image: {image.width} x {image.height} = {image.width * image.height} pixels; "
-            f"at most {limits.max_pixels} are allowed (MAX_PIXELS)"
+            f"at most {limits.max_pixels} are allowed (MAX_PIXELS): make the image smaller"
         )
 
 

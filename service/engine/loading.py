@@ -12,6 +12,7 @@ import torch
 from service.engine import pretrained
 from service.engine.base import Engine, Exemplar, Query
 from service.engine.sam3 import Sam3Engine
+from service.engine.state import Phase
 from service.engine.weights import LAYOUTS, Checkpoint, Source, resolve
 from service.errors import ModelUnavailable, NotFinite
 
@@ -36,7 +37,7 @@ class EngineConfig:
 
 def load_engine(
     config: EngineConfig,
-    report: Callable[[str], None] = lambda phase: None,
+    report: Callable[[Phase], None] = lambda phase: None,
     find: Callable[[], Checkpoint] | None = None,
 ) -> Engine[Any, Any]:
     """Load and warm an engine, naming each phase as it begins; ModelUnavailable says in one line what is wrong.
@@ -45,6 +46,7 @@ def load_engine(
     """
     if config.threads:
         torch.set_num_threads(config.threads)
+    torch.backends.cudnn.allow_tf32 = False  # float32 means it; cuDNN would convolve with 10 bits of mantissa
     device = choose_device(config.device)
     load = _implementation(config.engine)
     report("downloading")

@@ -12,6 +12,7 @@ is linear, so that it can be regrouped:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import torch
@@ -76,11 +77,11 @@ class MaskHead:
 def doubling_kernel(weight: Tensor) -> Tensor:
     """3 × 3 convolution `weight` (out, in, 3, 3) → (in, out, 4, 4), for `conv_transpose2d` with stride 2 and padding 1.
 
-    Enlarging by two is itself a transposed convolution, with a kernel of ones; two kernels that follow each other are
-    one, their own convolution.
+    Enlarging by two is itself a transposed convolution, with a 2 × 2 kernel of ones; two kernels that follow each other
+    are one, their own convolution, which for ones is a sum of shifted copies.
     """
-    outputs, inputs = weight.shape[:2]
-    mirrored = weight.double().flip(2, 3).reshape(outputs * inputs, 1, 3, 3)
-    summed = F.conv_transpose2d(mirrored, torch.ones(1, 1, 2, 2).to(mirrored))
-    kernel = summed.reshape(outputs, inputs, 4, 4).transpose(0, 1).to(weight.dtype)
-    return kernel.contiguous(memory_format=torch.channels_last)
+    mirrored = weight.double().flip(2, 3)
+    summed = mirrored.new_zeros(*weight.shape[:2], 4, 4)
+    for down, right in product((0, 1), repeat=2):
+        summed[..., down : down + 3, right : right + 3] += mirrored
+    return summed.transpose(0, 1).to(weight.dtype).contiguous(memory_format=torch.channels_last)

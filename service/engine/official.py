@@ -18,7 +18,7 @@ from service.core.results import ModelInfo
 from service.engine.base import Exemplar, Grounding, Query
 from service.engine.boxes import padded_boxes
 from service.engine.faults import named_faults
-from service.engine.finish import finish
+from service.engine.finish import Finish, finish
 from service.engine.official_weights import BadCheckpoint, read_detector
 from service.engine.pixels import normalized, resize_to_square
 from service.engine.selection import Selection, finite, select
@@ -61,9 +61,10 @@ class OfficialEngine:
     Weights stay float32; a lower precision is autocast's, as upstream itself runs the model.
     """
 
-    def __init__(self, model: Any, info: ModelInfo) -> None:
+    def __init__(self, model: Any, info: ModelInfo, finish: Finish = finish) -> None:
         self._model = model
         self._info = info
+        self._finish = finish
         self._device = torch.device(info.device)
         self._dtype: torch.dtype = getattr(torch, info.dtype)
 
@@ -82,7 +83,7 @@ class OfficialEngine:
         """Encode prepared images, each (3, S, S) uint8, in one forward."""
         with self._precision():
             found = self._model.backbone.forward_image(normalized(images, self._device))
-        finish(self._device)
+        self._finish(self._device)
         levels, positions = found["backbone_fpn"], found["vision_pos_enc"][-1][:1]
         return [OfficialImage(tuple(level[i : i + 1] for level in levels), positions) for i in range(len(images))]
 

@@ -48,4 +48,15 @@ def read(checkpoint: Checkpoint, dtype: torch.dtype) -> tuple[Any, Any]:
         raise ModelUnavailable(f"SAM3_MODEL: {checkpoint.id}: {first_line}") from error
     kinds = ("missing", "unexpected", "mismatched")
     refuse_wrong_keys(checkpoint, {kind: report.get(f"{kind}_keys") or () for kind in kinds})
+    _restore_positions(model)
     return model, tokenizer
+
+
+def _restore_positions(model: Any) -> None:
+    """Give the vision encoder the places of its patches, for its rotary embedding, in float32 again.
+
+    transformers makes them in the precision of the weights. In the full model they are thirds, up to 24, and bfloat16
+    has steps of an eighth there: neighbours would be 0.25 or 0.375 apart.
+    """
+    for layer in model.vision_encoder.backbone.layers:
+        layer.position_ids = layer.precompute_positions(layer.config, layer.window_size)

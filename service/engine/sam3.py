@@ -16,7 +16,7 @@ from transformers.models.sam3.modeling_sam3 import box_cxcywh_to_xyxy, inverse_s
 from service.core.results import ModelInfo
 from service.engine.base import Grounding, Query
 from service.engine.faults import named_faults
-from service.engine.finish import finish
+from service.engine.finish import Finish, finish
 from service.engine.fusion import Prompts, attended, flat, fuse
 from service.engine.geometry import cls_tokens, exemplar_tokens
 from service.engine.mask_head import MaskHead
@@ -59,10 +59,11 @@ Sam3Query = Query[Sam3Image, Sam3Text]
 class Sam3Engine:
     """SAM 3 on one device; see Engine for the contract."""
 
-    def __init__(self, model: Any, tokenizer: Any, info: ModelInfo) -> None:
+    def __init__(self, model: Any, tokenizer: Any, info: ModelInfo, finish: Finish = finish) -> None:
         self._model = model
         self._tokenizer = tokenizer
         self._info = info
+        self._finish = finish
         self._compiled = False
         self._mask_head = MaskHead(model.mask_decoder)
         config = model.config
@@ -96,7 +97,7 @@ class Sam3Engine:
         summaries = cls_tokens(self._model.geometry_encoder, levels[-1], positions)
         looked = attended(self._model.detr_encoder, levels[-1], positions)
         skips = self._mask_head.skips(levels)
-        finish(self._model.device)
+        self._finish(self._model.device)
         rows = [slice(i, i + 1) for i in range(len(images))]
         return [
             Sam3Image(levels[-1][i], positions, summaries[i], looked[i], tuple(skip[i] for skip in skips)) for i in rows

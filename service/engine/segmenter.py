@@ -15,11 +15,12 @@ from service.core.options import Options
 from service.core.prompts import Prompt, PromptSet
 from service.core.results import ImageInfo, Instance, ModelInfo, PromptResult, Segmentation
 from service.engine.base import Exemplar, Grounding, Phrase
-from service.engine.batcher import ModelThread, State
+from service.engine.batcher import ModelThread
 from service.engine.images import ImageLimits, decode
-from service.engine.place import PERSON, Place, Terms
-from service.engine.schedule import Answer, Task, excess, late
+from service.engine.queue_slot import PERSON, QueueSlot, Terms
+from service.engine.state import State
 from service.engine.suppression import suppress
+from service.engine.work import Answer, Task, excess, late
 from service.errors import TooLong
 
 # An estimate is no measurement: only what is beyond it by this factor is refused unseen.
@@ -47,7 +48,7 @@ class Segmenter:
     def segment(self, data: bytes, prompt_set: PromptSet, terms: Terms = PERSON) -> Segmentation:
         """Segment the image file `data`; raises the ServiceError that names what is wrong with it or with us.
 
-        A place in the queue comes first, so that no more images are decoded at a time than the queue holds. TooLong
+        A slot in the queue comes first, so that no more images are decoded at a time than the queue holds. TooLong
         when all of it would not be done within `terms.alone_s`, however short the queue. TooManyInstances before any
         mask of the image's size is made, and without `nms_iou` as soon as enough prompts are grounded to know it. The
         masks are made within `terms.timeout_s` too, which is looked at between two prompts.
@@ -55,20 +56,20 @@ class Segmenter:
         self._refuse_the_hopeless(len(prompt_set.prompts), terms.alone_s)
         timing: dict[str, float] = {}
         options = prompt_set.options
-        with self._model.place(terms) as place:
+        with self._model.slot(terms) as slot:
             with timed(self._observer, "decode", timing):
-                pixels, info = self._prepared(place, data)
+                pixels, info = self._prepared(slot, data)
             phrases = _phrases(prompt_set.prompts, (info.height, info.width))
             handed_over = time.monotonic()
             # Which of the instances nms_iou will drop is known only when all are found.
             at_once = terms.max_total if options.nms_iou is None else None
-            answer = place.run(Task(pixels, phrases, options.threshold, options.max_instances, at_once))
+            answer = slot.run(Task(pixels, phrases, options.threshold, options.max_instances, at_once))
         timing |= self._told(answer, handed_over)
         with timed(self._observer, "postprocess", timing):
             groundings = suppress(answer.groundings, options.nms_iou)
             if too_many := excess(groundings, terms.max_total):
                 raise too_many
-            pairs = zip(phrases, _in_time(groundings, answer.needed_s, terms, place.deadline), strict=True)
+            pairs = zip(phrases, _in_time(groundings, answer.needed_s, terms, slot.deadline), strict=True)
             results = tuple(PromptResult(phrase.text, _instances(found, info, options)) for phrase, found in pairs)
         self._observer.found(sum(len(result.instances) for result in results))
         return Segmentation(info, self._model.info, results, timing)
@@ -90,11 +91,11 @@ class Segmenter:
         if estimate_s is not None and estimate_s > _HOPELESS * alone_s:
             raise TooLong(prompts, estimate_s, alone_s)
 
-    def _prepared(self, place: Place, data: bytes) -> tuple[NDArray[np.uint8], ImageInfo]:
+    def _prepared(self, slot: QueueSlot, data: bytes) -> tuple[NDArray[np.uint8], ImageInfo]:
         """The model's square of the image; the decoded image itself is not kept."""
         image = decode(data, self._limits)
         height, width = image.rgb.shape[:2]
-        return place.prepare(image.rgb), ImageInfo(width, height, image.exif_orientation)
+        return slot.prepare(image.rgb), ImageInfo(width, height, image.exif_orientation)
 
 
 def _in_time(groundings: Sequence[Grounding], model_s: float, terms: Terms, deadline: float) -> Iterator[Grounding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from google.api_core.exceptions import GoogleAPIError
 from google.api_core.retry import Retry
@@ -45,13 +46,15 @@ class Publisher:
         message_id: str = answer.message_ids[0]
         return message_id
 
-    def publish_all(self, topic: str, messages: Sequence[bytes]) -> None:
-        """Publish messages without attributes and return once Pub/Sub has all; CloudUnavailable when it has not.
+    def publish_all(
+        self, topic: str, messages: Sequence[bytes], attributes: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """Publish messages, each with these attributes, and return once Pub/Sub has all, else CloudUnavailable.
 
         Some may have been published then.
         """
         try:
-            for future in [self._client.publish(topic, data) for data in messages]:
+            for future in [self._client.publish(topic, data, **attributes) for data in messages]:
                 future.result(timeout=self._wait_s())
         except _TROUBLE as error:
             raise CloudUnavailable(f"cannot publish to {topic}: {type(error).__name__}") from error

@@ -11,7 +11,8 @@ from google.auth.exceptions import GoogleAuthError, TransportError
 from google.auth.transport.requests import Request
 from google.oauth2 import id_token
 
-from service.errors import CloudUnavailable, Forbidden, Unauthorized
+from service.errors import CloudUnavailable, Unauthorized
+from service.gcp.checked_tokens import bearer, check_account
 
 GOOGLE_CERTS = "https://www.googleapis.com/oauth2/v1/certs"
 _ISSUERS = ("accounts.google.com", "https://accounts.google.com")
@@ -40,13 +41,13 @@ class PushTokens:
         Unauthorized: no token, or one that does not hold: signature, time, issuer, audience. Forbidden: a good token of
         somebody else, or one whose e-mail address Google has not verified. CloudUnavailable: no certificates.
         """
-        claims = self._claims(_bearer(authorization))
+        token = bearer(authorization)
+        if token.endswith(f".{_REMOVED}"):
+            raise Unauthorized("the token's signature has been removed by the platform, which checks it: PUSH_AUTH=iam")
+        claims = self._claims(token)
         if claims.get("iss") not in _ISSUERS:
             raise Unauthorized("the token's issuer is not Google")
-        if claims.get("email") != self._service_account:
-            raise Forbidden("the token is not that of PUSH_SERVICE_ACCOUNT")
-        if claims.get("email_verified") is not True:
-            raise Forbidden("the e-mail address in the token is not verified")
+        check_account(claims, self._service_account)
 
     def close(self) -> None:
         """Close the connections."""
@@ -71,12 +72,3 @@ class PushTokens:
 class _Impatient(Request):
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         return super().__call__(*arguments, **{"timeout": _TIMEOUT_S, **options})  # type: ignore[no-untyped-call]
-
-
-def _bearer(authorization: str | None) -> str:
-    scheme, _, token = (authorization or "").partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
-        raise Unauthorized("there is no bearer token; the subscription must push with an OIDC token")
-    if token.strip().endswith(f".{_REMOVED}"):
-        raise Unauthorized("the token's signature has been removed by the platform, which checks it: PUSH_AUTH=iam")
-    return token.strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from google.api_core import exceptions as api
+from google.auth.exceptions import GoogleAuthError
 from google.cloud import pubsub_v1
 from google.cloud.pubsub_v1.subscriber.scheduler import ThreadScheduler
 from google.cloud.pubsub_v1.types import FlowControl
@@ -18,9 +20,10 @@ from google.cloud.pubsub_v1.types import FlowControl
 from service.core.envelopes import Message
 from service.errors import CloudUnavailable
 
+log = logging.getLogger(__name__)
+
 # What a process that is killed holds comes back after so long; a living one extends its leases in time.
 _LEASE_S = 60
-_TIMEOUT_S = 10.0
 _HINTS = {
     api.NotFound: "there is no such subscription",
     api.PermissionDenied: "permission denied; it needs roles/pubsub.subscriber on the subscription",
@@ -73,13 +76,16 @@ class Stream:
             kind = type(error)
             raise CloudUnavailable(f"cannot pull from {self._subscription}: {_HINTS.get(kind, kind.__name__)}")
 
-    def close(self, grace_s: float) -> int:
-        """Take no more, let what is under way finish within `grace_s`, give the rest back and say how many."""
+    def close(self, grace_s: float, give_back_s: float = 1.0) -> int:
+        """Take no more, let what is under way finish within `grace_s`; the number of the messages that did not.
+
+        They are given back within `give_back_s`; where that fails, Pub/Sub has them again when their leases end.
+        """
         self._future.cancel()
         try:
             self._future.exception(timeout=grace_s)
         except FutureTimeoutError:
-            return self._give_back()
+            return self._give_back(give_back_s)
         return 0
 
     def _receive(self, received: Any) -> None:
@@ -107,12 +113,15 @@ class Stream:
             with self._lock:
                 self._held.discard(ack_id)
 
-    def _give_back(self) -> int:
+    def _give_back(self, timeout_s: float) -> int:
         with self._lock:
             ack_ids = list(self._held)
         if ack_ids:
             request = {"subscription": self._subscription, "ack_ids": ack_ids, "ack_deadline_seconds": 0}
-            self._client.modify_ack_deadline(request=request, timeout=_TIMEOUT_S)
+            try:
+                self._client.modify_ack_deadline(request=request, retry=None, timeout=timeout_s)  # once, it is the end
+            except (api.GoogleAPIError, GoogleAuthError) as error:
+                log.warning("cannot give back %d messages: %s", len(ack_ids), type(error).__name__)
         return len(ack_ids)
 
 

@@ -1,1 +1,1 @@
-"""Who listens to the work: Prometheus metrics and OpenTelemetry traces. Nothing below knows of either."""
+"""Who listens to the work: logs, Prometheus metrics, OpenTelemetry traces. Nothing below knows of the last two."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from flask import Blueprint, Response, render_template
 
 from service.core.prompts import Limits
-from service.web.openapi import document
+from service.web import openapi as description
 
 _NO_SCRIPTS = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
 
@@ -26,8 +26,7 @@ class Row(NamedTuple):
 def blueprint(limits: Limits) -> Blueprint:
     """The description of every path, for programs and for people."""
     door = Blueprint("docs", __name__, template_folder="templates")
-    described = document(limits)
-    as_json = json.dumps(described, ensure_ascii=False, indent=2) + "\n"
+    described, as_json = description.document(limits), description.text(limits)
 
     @door.get("/openapi.json")
     def openapi() -> Response:

@@ -37,9 +37,9 @@ def read_fields(request: Request, limits: Limits) -> Fields:
 
 def _check_query(request: Request) -> None:
     """A field in the address would do nothing; anything else there is not ours (gateways add their own)."""
-    for name, value in request.args.items():
+    for name in request.args:
         if name in NAMES:
-            raise BadField(name, value, "it is in the address; send it in the body")
+            raise BadField(name, "a value in the address", "send it in the body")
 
 
 def _document(body: bytes) -> dict[str, object]:
@@ -87,7 +87,7 @@ def _parts(request: Request, limits: Limits) -> tuple[MultiDict[str, str], Multi
 def _file(files: MultiDict[str, FileStorage]) -> bytes | None:
     for name in files:
         if name != "image":
-            raise BadField(name, "a file", "the only file is image")
+            raise BadField(shortened(name), "a file", "the only file is image")
     images = files.getlist("image")
     if len(images) > 1:
         raise BadField("image", f"{len(images)} files", "send one")

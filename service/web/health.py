@@ -6,8 +6,8 @@ import json
 
 from flask import Blueprint, Response
 
-from service.engine.batcher import State
 from service.engine.segmenter import Segmenter
+from service.engine.state import State
 
 _ENDED = ("failed", "closed")
 

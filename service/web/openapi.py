@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import Any
@@ -48,6 +49,7 @@ EVENT_FAILURES: Failures = (
     errors.Forbidden,
     errors.SlowClient,
     errors.TooLarge,
+    errors.UnsupportedMediaType,
     errors.QueueFull,
     errors.NotFinite,
     *_ALWAYS,
@@ -74,6 +76,11 @@ def document(limits: Limits) -> Schema:
         "paths": _paths(),
         "components": {"schemas": dict(sorted(components(limits).items()))},
     }
+
+
+def text(limits: Limits) -> str:
+    """The same as it is served and committed."""
+    return json.dumps(document(limits), ensure_ascii=False, indent=2) + "\n"
 
 
 def _paths() -> dict[str, dict[str, Operation]]:

@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 from service.core.fields import Body
 from service.core.prompts import Limits
 from service.core.results import ImageInfo, ModelInfo
+from service.engine.state import Phase
 
 Schema = dict[str, Any]
 
@@ -90,8 +91,8 @@ class Probe(TypedDict):
     """Where the model is; milliseconds of each phase that is over."""
 
     status: Literal["ok", "unavailable"]
-    phase: str
-    reason: str
+    phase: Phase
+    reason: Annotated[str, Field(description="what goes on before the model answers, or why it does not")]
     phases_ms: dict[str, float]
 
 

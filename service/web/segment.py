@@ -6,7 +6,7 @@ from flask import Blueprint, Response, request
 
 from service.core.budget import Budget
 from service.core.fields import Fields
-from service.engine.place import Terms
+from service.engine.queue_slot import Terms
 from service.engine.segmenter import Segmenter
 from service.settings import Settings
 from service.web.answers import Answers

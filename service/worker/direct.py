@@ -20,11 +20,12 @@ from service.errors import (
     ServiceError,
     StaleInput,
 )
+from service.worker.destination import Destination, Elsewhere, look_at, placed
 from service.worker.job import ATTEMPTS, JobRunner
-from service.worker.named import Elsewhere, Place, look_at, placed
+from service.worker.model import JOB_ID, Caller, Job
 from service.worker.outcome import Outcome
 from service.worker.sources import PromptFinder
-from service.worker.surroundings import JOB_ID, Caller, Job, look
+from service.worker.surroundings import look
 
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
     from service.gcp.storage import ObjectInfo, ObjectStore
@@ -54,7 +55,7 @@ class DirectJobs:
                     return Outcome("stale", _uri(request))
                 return self._fail(request, _not_there(request), fault)
             except Elsewhere as elsewhere:
-                output = elsewhere.place.output if elsewhere.place else None
+                output = elsewhere.destination.output if elsewhere.destination else None
             except (PreconditionFailed, NotFound):
                 pass
         raise CloudUnavailable(f"{_uri(request)} or its outputs kept changing")
@@ -66,18 +67,18 @@ class DirectJobs:
             return self._under_its_key(request, request.prompt_set)
         return self._with_own_prompts(request, request.prompt_set, look_at(self._store, output))
 
-    def _with_found_prompts(self, request: JobRequest, place: Place | None) -> Outcome:
+    def _with_found_prompts(self, request: JobRequest, destination: Destination | None) -> Outcome:
         around = look(self._store, self._rules, request.bucket, request.name)
         image = _wanted(request, around.inputs.get(request.name))
         if request.only_repeats_upload and JOB_ID in image.metadata:
             return Outcome("ignored", _uri(request), "written by this service")
-        if place is None and self._is_stranger(request.bucket):
+        if destination is None and self._is_stranger(request.bucket):
             allowed = f"a job without prompts needs it for an image outside INPUT_BUCKETS ({_uri(request)})"
             return self._fail(request, image, BadField("output", None, allowed))
         prompts = self._prompts.find(around, image)
         if prompts is None:
             return Outcome("waiting_for_prompts", _uri(request))
-        return self._jobs.run(placed(around.job(image, prompts, self._rules, _caller(request)), place))
+        return self._jobs.run(placed(around.job(image, prompts, self._rules, _caller(request)), destination))
 
     def _under_its_key(self, request: JobRequest, prompt_set: PromptSet) -> Outcome:
         """Two jobs on one image leave two results: the name follows from the key, and so from the generation."""
@@ -87,17 +88,17 @@ class DirectJobs:
             name = keyed_output_name(self._rules.output_prefix, request.bucket, request.name, key)
         except NameTooLong as fault:
             return self._fail(request, self._live(request), fault)
-        place = look_at(self._store, Output(self._rules.output_bucket, name))
-        return self._with_own_prompts(request, prompt_set, place, generation)
+        destination = look_at(self._store, Output(self._rules.output_bucket, name))
+        return self._with_own_prompts(request, prompt_set, destination, generation)
 
     def _with_own_prompts(
-        self, request: JobRequest, prompt_set: PromptSet, place: Place, generation: int | None = None
+        self, request: JobRequest, prompt_set: PromptSet, destination: Destination, generation: int | None = None
     ) -> Outcome:
         """Do the job on the live image, if that is still the one whose `generation` made the name of the output."""
         image = self._live(request)
         if generation not in (None, image.generation):
             raise PreconditionFailed(f"{_uri(request)} has been replaced meanwhile")
-        job = Job(request.bucket, image, None, place.slots, place.beside, request.output, _caller(request))
+        job = Job(request.bucket, image, None, destination.slots, destination.beside, request.output, _caller(request))
         return self._jobs.run(job, RequestRecord(prompt_set, None))
 
     def _live(self, request: JobRequest) -> ObjectInfo:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from service.core.events import FolderPromptsArrived, Ignored, Rules, classify_object
-from service.core.folders import FolderPage, image_job
+from service.core.folders import FAN_OUT, FolderPage, image_job
 from service.core.naming import folder_prompts_beside, gs_uri
 from service.errors import EventsOff
 from service.worker.dependents import Dependents, Part
@@ -48,9 +48,8 @@ class FolderFanOut:
         if self._jobs_topic is None:
             raise EventsOff(f"JOBS_TOPIC is not set, and {page.uri} needs it to reach the images under its folder")
         part, images = self._dependents.of(page, self._part(page))
-        self._publisher.publish_all(
-            self._jobs_topic, [image_job(page.bucket, image.name, image.generation) for image in images]
-        )
+        jobs = [image_job(page.bucket, image.name, image.generation) for image in images]
+        self._publisher.publish_all(self._jobs_topic, jobs, FAN_OUT)
         if part.more:
             self._publisher.publish(self._jobs_topic, page.then(part.last).encode(), {})
         rest = "to be continued" if part.more else "the last"

@@ -13,10 +13,15 @@ if TYPE_CHECKING:  # what is only named in annotations need not be imported by a
 
 @dataclass(frozen=True)
 class Found:
-    """A source of prompts and the live object that holds them, the image itself for its metadata; None for defaults."""
+    """A source of prompts and the live object that holds them, the image itself for its metadata; None for defaults.
+
+    Of a sidecar, images: the names of those that it speaks for; unlisted: what may be one more, as nobody has looked.
+    """
 
     source: PromptSource
     held_by: ObjectInfo | None = None
+    images: tuple[str, ...] = ()
+    unlisted: str | None = None
 
     @property
     def fingerprint(self) -> str:

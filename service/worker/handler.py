@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -29,40 +30,35 @@ from service.engine.segmenter import Segmenter
 from service.errors import (
     BadEnvelope,
     CloudUnavailable,
-    DeadlineExceeded,
-    Ending,
-    EngineBroken,
     NotFound,
-    NotReady,
     PreconditionFailed,
-    QueueFull,
     ServiceError,
 )
 from service.settings import Settings
 from service.worker.dead_letters import DeadLetters
+from service.worker.destination import Destination, Elsewhere, look_again, placed
 from service.worker.direct import DirectJobs
 from service.worker.folder import PAGE_SIZE, FolderFanOut
 from service.worker.job import ATTEMPTS, JobRunner
-from service.worker.named import Elsewhere, Place, look_again, placed
+from service.worker.model import JOB_ID
 from service.worker.outcome import Outcome
 from service.worker.sources import PromptFinder
-from service.worker.surroundings import JOB_ID, Surroundings, look
+from service.worker.surroundings import Surroundings, look
 
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
     from service.gcp.publisher import Publisher
     from service.gcp.storage import ObjectInfo, ObjectStore
 
-# Errors that tell of the service, not of the image that met them.
-_OF_THE_SERVICE = (QueueFull, NotReady, Ending, EngineBroken, CloudUnavailable, DeadlineExceeded)
+log = logging.getLogger(__name__)
 
 
 class Worker:
     """Handles events; every method may be called from many threads, and in many instances, at the same time.
 
-    Raises a retryable ServiceError when the event is to be delivered again.
+    Whatever they raise means that the event is to be delivered again.
     """
 
-    def __init__(  # noqa: PLR0913 - each is another part of the house
+    def __init__(  # noqa: PLR0913 - each is another part of the service
         self,
         settings: Settings,
         store: ObjectStore,
@@ -106,42 +102,64 @@ class Worker:
         Without such a topic the error is raised again.
         """
         with self._budget.within(self._timeout_s):
-            [outcome] = self._told(lambda: [self._dead_letters.keep(message, error)])
+            [outcome] = self._told(self._kept(message, error))
             return outcome
 
-    def handle(self, event: Event) -> list[Outcome]:
+    def handle(self, event: Event | Ignored) -> list[Outcome]:
         """Do what the event asks for, within EVENT_TIMEOUT_S from now; one Outcome an image."""
         with self._budget.within(self._timeout_s):
-            return self._told(lambda: self._handle(event))
+            return self._told(self._handled(event))
 
-    def _told(self, work: Callable[[], list[Outcome]]) -> list[Outcome]:
+    def _told(self, outcomes: Iterator[Outcome]) -> list[Outcome]:
+        """All of them, each told as soon as it is there, also when a later one fails."""
+        told = []
         try:
-            outcomes = work()
+            for outcome in outcomes:
+                self._tell(outcome)
+                told.append(outcome)
         except Exception as error:
-            self._observer.event(error.code if isinstance(error, ServiceError) else ServiceError.code)
+            self._observer.event(_code(error))  # whoever catches it logs it
             raise
-        for outcome in outcomes:
-            self._observer.event(outcome.status)
-        return outcomes
+        return told
 
-    def _handle(self, event: Event) -> list[Outcome]:
-        if isinstance(event, FolderPage):  # needs no model
-            return [self._folders.handle(event)]
-        if isinstance(event, JobRequest):
+    def _tell(self, outcome: Outcome) -> None:
+        """Count how an image's event has ended, and log it: here, for both doors."""
+        self._observer.event(outcome.status)
+        log.info(outcome.status, extra={"subject": outcome.subject, "reason": outcome.reason})
+
+    def _tell_hidden(self, errors: Iterable[tuple[str, Exception]]) -> None:
+        """The same of failures, by image, that nobody will see, as another one is raised."""
+        for subject, error in errors:
+            self._observer.event(_code(error))
+            log.warning("%s", _code(error), extra={"subject": subject}, exc_info=error)
+
+    def _kept(self, message: Message | bytes, error: BadEnvelope) -> Iterator[Outcome]:
+        yield self._dead_letters.keep(message, error)
+
+    def _handled(self, event: Event | Ignored) -> Iterator[Outcome]:
+        if isinstance(event, Ignored):
+            yield Outcome("ignored", "", event.reason)
+        elif isinstance(event, FolderPage):  # needs no model
+            yield self._folders.handle(event)
+        elif isinstance(event, JobRequest):
             _ = self._segmenter.info  # NotReady before anything is read
-            return [self._direct.run(event)]
-        return self._notified(event)
+            yield self._direct.run(event)
+        else:
+            yield from self._notified(event)
 
-    def _notified(self, notification: Notification) -> list[Outcome]:
+    def _notified(self, notification: Notification) -> Iterator[Outcome]:
         event = classify(self._with_content_type(notification), self._rules)
         if isinstance(event, Ignored):
-            return [Outcome("ignored", gs_uri(notification.bucket, notification.name), event.reason)]
+            yield Outcome("ignored", gs_uri(notification.bucket, notification.name), event.reason)
+            return
         if isinstance(event, FolderPromptsArrived):  # needs no model
-            return [self._folders.handle(FolderPage(event.bucket, event.name, event.generation))]
+            yield self._folders.handle(FolderPage(event.bucket, event.name, event.generation))
+            return
         _ = self._segmenter.info  # NotReady before anything is read
         if isinstance(event, SidecarArrived):
-            return self._sidecar(event)
-        return [self._image(event, look(self._store, self._rules, event.bucket, event.name))]
+            yield from self._sidecar(event)
+        else:
+            yield self._image(event, look(self._store, self._rules, event.bucket, event.name))
 
     def _with_content_type(self, notification: Notification) -> Notification:
         """The same; where the object must be asked what it is, as it is called like no image, with its answer."""
@@ -150,48 +168,52 @@ class Worker:
         found = self._store.stat(notification.bucket, notification.name, notification.generation)
         return replace(notification, content_type=found.content_type) if found else notification
 
-    def _sidecar(self, event: SidecarArrived) -> list[Outcome]:
+    def _sidecar(self, event: SidecarArrived) -> Iterator[Outcome]:
         around = look(self._store, self._rules, event.bucket, event.name)
         subject = gs_uri(event.bucket, event.name)
         if not _is_live(around.inputs.get(event.name), event.generation):
-            return [Outcome("stale", subject)]
+            yield Outcome("stale", subject)
+            return
         images = around.images_of(event.name, self._rules)
         if not images:
-            return [Outcome("waiting_for_image", subject)]
-        return self._every([ImageArrived(event.bucket, image.name, image.generation) for image in images], around)
+            yield Outcome("waiting_for_image", subject)
+        yield from self._every([ImageArrived(event.bucket, image.name, image.generation) for image in images], around)
 
-    def _every(self, images: Sequence[ImageArrived], around: Surroundings) -> list[Outcome]:
+    def _every(self, images: Sequence[ImageArrived], around: Surroundings) -> Iterator[Outcome]:
         """Give every image its turn, then raise the first error: one that fails each time must not starve the others.
 
-        What says that the service cannot work now is raised at once: the others would fare no better.
+        What says that the service cannot work now is raised at once: the others would fare no better. Errors that are
+        not raised are told.
         """
-        outcomes: list[Outcome] = []
-        errors: list[Exception] = []
+        errors: list[tuple[str, Exception]] = []
         for image in images:
             try:
-                outcomes.append(self._image(image, around))
-            except _OF_THE_SERVICE:
-                raise
-            except Exception as error:  # noqa: BLE001 - raised below, when the others have had their turn
-                errors.append(error)
+                outcome = self._image(image, around)
+            except Exception as error:
+                if isinstance(error, ServiceError) and error.of_the_service:
+                    self._tell_hidden(errors)
+                    raise
+                errors.append((gs_uri(image.bucket, image.name), error))
+            else:
+                yield outcome
+        self._tell_hidden(errors[1:])
         if errors:
-            raise errors[0]
-        return outcomes
+            raise errors[0][1]
 
     def _image(self, event: ImageArrived, around: Surroundings) -> Outcome:
         """Run the job of an image, looking again whenever somebody else was faster."""
-        place = None
+        destination = None
         for _ in range(ATTEMPTS):
             try:
-                return self._attempt(event, around, place)
+                return self._attempt(event, around, destination)
             except Elsewhere as elsewhere:
-                place = elsewhere.place
+                destination = elsewhere.destination
             except (PreconditionFailed, NotFound):
-                place = place and look_again(self._store, place)
-            around = look(self._store, self._rules, event.bucket, event.name, outputs_too=place is None)
+                destination = destination and look_again(self._store, destination)
+            around = look(self._store, self._rules, event.bucket, event.name, outputs_too=destination is None)
         raise CloudUnavailable(f"{gs_uri(event.bucket, event.name)} or its outputs kept changing")
 
-    def _attempt(self, event: ImageArrived, around: Surroundings, place: Place | None) -> Outcome:
+    def _attempt(self, event: ImageArrived, around: Surroundings, destination: Destination | None) -> Outcome:
         subject = gs_uri(event.bucket, event.name)
         image = around.inputs.get(event.name)
         if image is None or not _is_live(image, event.generation):
@@ -201,7 +223,11 @@ class Worker:
         prompts = self._prompts.find(around, image)
         if prompts is None:
             return Outcome("waiting_for_prompts", subject)
-        return self._jobs.run(placed(around.job(image, prompts, self._rules), place))
+        return self._jobs.run(placed(around.job(image, prompts, self._rules), destination))
+
+
+def _code(error: Exception) -> str:
+    return error.code if isinstance(error, ServiceError) else ServiceError.code
 
 
 def _is_live(found: ObjectInfo | None, generation: int) -> bool:

@@ -18,17 +18,17 @@ from service.core.options import Options
 from service.core.prompts import Prompt, PromptSet
 from service.core.sources import source_metadata
 from service.engine.images import ImageLimits
-from service.engine.place import Terms
+from service.engine.queue_slot import Terms
 from service.engine.segmenter import Segmenter
-from service.errors import NameTooLong, NotFound, OutputTaken, PreconditionFailed, ServiceError
+from service.errors import NameTooLong, OutputTaken, PreconditionFailed, ServiceError
 from service.settings import Settings
 from service.worker.bounded import read_within
-from service.worker.named import check_free, moved
+from service.worker.destination import check_free, moved
+from service.worker.model import ERROR_CODE, INPUT_GENERATION, JOB_ID, MODEL_SINCE, WORK_ID, Job, Slot
 from service.worker.outcome import Announcer, Done, Outcome, replayed, settled
 from service.worker.renditions import Renditions
 from service.worker.running import Running
 from service.worker.sources import PromptFinder
-from service.worker.surroundings import ERROR_CODE, INPUT_GENERATION, JOB_ID, MODEL_SINCE, WORK_ID, Job, Slot
 
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
     from service.gcp.publisher import Publisher
@@ -44,7 +44,7 @@ class JobRunner:
     PreconditionFailed, NotFound and Elsewhere mean: look again and start over.
     """
 
-    def __init__(  # noqa: PLR0913 - each is another part of the house
+    def __init__(  # noqa: PLR0913 - each is another part of the service
         self,
         settings: Settings,
         prompts: PromptFinder,
@@ -87,7 +87,7 @@ class JobRunner:
 
     def fail(self, job: Job, error: ServiceError, request: RequestRecord | None) -> Done:
         """Write down a fault of the input, once; any other error is raised again."""
-        if not _is_input_fault(error):
+        if not error.input_fault:  # NotFound is none: the object was replaced between the look and the read
             raise error
         if request is None:  # nobody has looked yet whether the place that the job names is free
             job, error = _where_free(moved(self._store, job, None), error)
@@ -119,7 +119,7 @@ class JobRunner:
         return replayed(job)
 
     def _has_been_done(self, job: Job, prompt_set: PromptSet, result: Slot, job_id: str) -> bool:
-        """By this job, or better: a process that has its model longer than another leaves that one's result alone."""
+        """By this job, or better: a process leaves alone the result of one that was started later."""
         return result.holds(job_id) or result.surpasses(_work_id(job, prompt_set), self._model_since)
 
     def _do(self, job: Job, request: RequestRecord, job_id: str) -> Done:
@@ -214,11 +214,6 @@ class JobRunner:
 
     def _job_id(self, job: Job, prompt_set: PromptSet) -> str:
         return self.job_id(job.bucket, job.image.name, job.image.generation, prompt_set)
-
-
-def _is_input_fault(error: ServiceError) -> bool:
-    """NotFound is none: the object was replaced between the look and the read."""
-    return error.status < 500 and not error.retryable and not isinstance(error, NotFound)
 
 
 def _where_free(job: Job, error: ServiceError) -> tuple[Job, ServiceError]:

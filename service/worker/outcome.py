@@ -10,7 +10,7 @@ from service.core import strict_json
 from service.core.documents import RequestRecord, summary
 from service.core.naming import gs_uri
 from service.core.observe import Observer, timed
-from service.worker.surroundings import Job, Slot
+from service.worker.model import Job, Slot
 
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
     from service.gcp.publisher import Publisher

@@ -13,7 +13,7 @@ from service.core.results import Segmentation
 from service.engine.images import ImageLimits
 from service.engine.pictures import Pictures
 from service.errors import NameTooLong, PreconditionFailed
-from service.worker.surroundings import JOB_ID, Job, Slot
+from service.worker.model import JOB_ID, Job, Slot
 
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
     from service.gcp.storage import ObjectStore

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from service.core.events import ImageArrived, Rules, classify_object
 from service.core.naming import (
@@ -12,6 +12,7 @@ from service.core.naming import (
     RENDITION_SUFFIXES,
     error_name,
     expand_prefix,
+    is_image,
     is_sidecar,
     output_name,
     rendition_name,
@@ -22,81 +23,10 @@ from service.core.outputs import Output
 from service.core.sources import folder_prompts_names
 from service.errors import NameTooLong
 from service.worker.found import Found
+from service.worker.model import JOB_ID, NOBODY, Caller, Job, Slot
 
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
     from service.gcp.storage import ObjectInfo, ObjectStore
-
-# Custom metadata of everything that we write: the job that it answers.
-JOB_ID = "sam3-job-id"
-# Of documents: the same job whatever the model, and since when the process that wrote it has had its model.
-WORK_ID = "sam3-work-id"
-MODEL_SINCE = "sam3-model-since"
-# Beside it, for whoever has only a list: the generation of the image, and the code of a failure.
-INPUT_GENERATION = "sam3-input-generation"
-ERROR_CODE = "sam3-error-code"
-
-
-@dataclass(frozen=True)
-class Slot:
-    """The place of a document and what was there when we looked."""
-
-    bucket: str
-    name: str
-    found: ObjectInfo | None
-
-    @property
-    def generation(self) -> int:
-        """The generation that a write may replace; 0 when there was none."""
-        return self.found.generation if self.found else 0
-
-    def holds(self, job_id: str) -> bool:
-        """Whether the document was made by that job."""
-        return self.found is not None and self.found.metadata.get(JOB_ID) == job_id
-
-    @property
-    def ours(self) -> bool:
-        """Whether this service wrote it."""
-        return self.found is not None and JOB_ID in self.found.metadata
-
-    @property
-    def foreign(self) -> bool:
-        """Whether somebody else has put an object there."""
-        return self.found is not None and not self.ours
-
-    def surpasses(self, work_id: str, model_since: str) -> bool:
-        """Whether the document answers the same work with a model that has been deployed later."""
-        if self.found is None:
-            return False
-        metadata = self.found.metadata
-        return metadata.get(WORK_ID) == work_id and metadata.get(MODEL_SINCE, "") > model_since
-
-
-@dataclass(frozen=True)
-class Caller:
-    """What a job's message adds to an image: id and metadata, which are echoed, and where it wants the result."""
-
-    id: str | None = None
-    metadata: dict[str, Any] | None = None
-    output: Output | None = None
-
-
-@dataclass(frozen=True)
-class Job:
-    """One live image with its prompts, and the places of its two documents; None when nothing is to be written.
-
-    `prompts` is None when the job brings its own. `output` is the name that was asked for, if any, of the first place;
-    a job for which nobody has asked goes where its image's name says. beside: the places of what options may ask for,
-    by option. outdated: the error document where the image's name says, of prompts that did not name `output` yet.
-    """
-
-    bucket: str
-    image: ObjectInfo
-    prompts: Found | None
-    slots: tuple[Slot, Slot] | None
-    beside: Mapping[str, Slot] = field(default_factory=dict)
-    output: Output | None = None
-    caller: Caller = Caller()
-    outdated: Slot | None = None
 
 
 @dataclass(frozen=True)
@@ -111,6 +41,8 @@ class Surroundings:
     inputs: Mapping[str, ObjectInfo]
     folder_prompts: Mapping[str, ObjectInfo] | None = None
     """Those that may concern the image, where they have been looked at already."""
+    unlisted: str | None = None
+    """The name of an image without a suffix that would share the stem, where nobody has looked for it."""
 
     def sidecar_of(self, image: str) -> ObjectInfo | None:
         """The highest-ranked sidecar of an image."""
@@ -121,7 +53,12 @@ class Surroundings:
         named = (info for info in self.inputs.values() if sidecar in sidecar_names(info.name))
         return sorted((info for info in named if is_image_here(self.bucket, info, rules)), key=lambda info: info.name)
 
-    def job(self, image: ObjectInfo, prompts: Found, rules: Rules, caller: Caller = Caller()) -> Job:
+    def spoken_for_by(self, sidecar: str) -> tuple[str, ...]:
+        """The names of the listed images whose prompts are in that sidecar, whether or not uploads of theirs count."""
+        names = (info.name for info in self.inputs.values() if is_candidate(info))
+        return tuple(name for name in sorted(names) if (best := self.sidecar_of(name)) and best.name == sidecar)
+
+    def job(self, image: ObjectInfo, prompts: Found, rules: Rules, caller: Caller = NOBODY) -> Job:
         """Put together what one job needs to know."""
         try:
             output = output_name(rules.output_prefix, self.bucket, image.name)
@@ -146,6 +83,11 @@ def is_image_here(bucket: str, info: ObjectInfo, rules: Rules) -> bool:
     return isinstance(classify_object(bucket, info.name, info.generation, info.content_type, rules), ImageArrived)
 
 
+def is_candidate(info: ObjectInfo) -> bool:
+    """Whether the live object, wherever it lies, is an image that somebody may want segmented."""
+    return is_image(info.name, info.content_type) and JOB_ID not in info.metadata
+
+
 def look(store: ObjectStore, rules: Rules, bucket: str, name: str, *, outputs_too: bool = True) -> Surroundings:
     """List outputs, then inputs, that share the stem of `name`, an image or a sidecar."""
     stem = _stem(name)
@@ -161,7 +103,7 @@ def look(store: ObjectStore, rules: Rules, bucket: str, name: str, *, outputs_to
         return replace(around, inputs={**bare, **around.inputs}, folder_prompts=there)
     if stem == sidecar_base(name):
         return replace(around, inputs={**store.stat_all(bucket, [stem]), **around.inputs})
-    return around
+    return replace(around, unlisted=stem)
 
 
 def _stem(name: str) -> str:

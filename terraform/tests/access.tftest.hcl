@@ -15,10 +15,10 @@ variables {
   image      = "us-central1-docker.pkg.dev/my-project/sam3-service/sam3-service:1"
 }
 
-run "two_accounts" {
+run "three_accounts" {
   assert {
-    condition     = google_service_account.runtime[0].account_id == "sam3-service-run" && google_service_account.push.account_id == "sam3-service-push"
-    error_message = "What runs and what pushes are two accounts."
+    condition     = google_service_account.runtime[0].account_id == "sam3-service-run" && google_service_account.push.account_id == "sam3-service-push" && google_service_account.build.account_id == "sam3-service-build"
+    error_message = "What runs, what pushes and what builds are three accounts."
   }
   assert {
     condition     = google_cloud_run_v2_service.service[0].template[0].service_account == "runtime@my-project.iam.gserviceaccount.com" && output.service_account == "runtime@my-project.iam.gserviceaccount.com" && output.push_service_account == "push@my-project.iam.gserviceaccount.com"
@@ -38,6 +38,32 @@ run "only_pushes_may_call" {
   assert {
     condition     = google_service_account_iam_member.push_tokens.service_account_id == "projects/my-project/serviceAccounts/push@my-project.iam.gserviceaccount.com" && google_service_account_iam_member.push_tokens.role == "roles/iam.serviceAccountTokenCreator" && google_service_account_iam_member.push_tokens.member == "serviceAccount:service-123456789012@gcp-sa-pubsub.iam.gserviceaccount.com"
     error_message = "Pub/Sub's agent makes the tokens of the push account, and of no other."
+  }
+}
+
+run "a_build_reaches_its_sources_its_registry_and_the_token" {
+  assert {
+    condition     = "${google_storage_bucket_iam_member.build_reads.bucket} ${google_storage_bucket_iam_member.build_reads.role}" == "my-project-sam3-service-sources roles/storage.objectViewer" && "${google_artifact_registry_repository_iam_member.build.location} ${google_artifact_registry_repository_iam_member.build.role}" == "us-central1 roles/artifactregistry.writer" && google_artifact_registry_repository_iam_member.build.repository == google_artifact_registry_repository.images.name
+    error_message = "The build account reads the sources and pushes to this registry, and reaches no photo."
+  }
+  assert {
+    condition     = google_secret_manager_secret_iam_member.build.secret_id == google_secret_manager_secret.hf_token.id && google_secret_manager_secret_iam_member.build.role == "roles/secretmanager.secretAccessor"
+    error_message = "The build account reads this secret and no other."
+  }
+  assert {
+    condition     = "${google_project_iam_member.build.project} ${google_project_iam_member.build.role}" == "my-project roles/logging.logWriter"
+    error_message = "In the project the build account may log, and nothing else."
+  }
+  assert {
+    condition = toset([
+      google_storage_bucket_iam_member.build_reads.member, google_artifact_registry_repository_iam_member.build.member,
+      google_secret_manager_secret_iam_member.build.member, google_project_iam_member.build.member,
+    ]) == toset(["serviceAccount:build@my-project.iam.gserviceaccount.com"])
+    error_message = "A grant of the build is another account's."
+  }
+  assert {
+    condition     = output.build_account == "projects/my-project/serviceAccounts/build@my-project.iam.gserviceaccount.com" && output.source_folder == "gs://my-project-sam3-service-sources/sources"
+    error_message = "The outputs are what `gcloud builds submit` takes: ${output.build_account}, ${output.source_folder}"
   }
 }
 
@@ -103,7 +129,7 @@ run "labels" {
   assert {
     condition = alltrue([for it in concat(
       [google_artifact_registry_repository.images, google_secret_manager_secret.hf_token, google_pubsub_subscription.dead_letters, google_cloud_run_v2_service.service[0], google_cloud_run_v2_worker_pool.pull["jobs"]],
-      values(google_storage_bucket.own), values(google_pubsub_topic.all), values(google_pubsub_subscription.work), values(google_pubsub_subscription.results),
+      values(google_storage_bucket.own), [google_storage_bucket.sources], values(google_pubsub_topic.all), values(google_pubsub_subscription.work), values(google_pubsub_subscription.results),
     ) : it.labels == tomap({ team = "vision" })])
     error_message = "Whatever can have labels has them."
   }

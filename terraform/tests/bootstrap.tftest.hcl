@@ -34,6 +34,10 @@ run "without_an_image" {
     error_message = "The registry of the image is wrong."
   }
   assert {
+    condition     = [for rule in google_artifact_registry_repository.images.cleanup_policies : "${rule.id} ${rule.action} ${one(rule.condition).tag_state} ${one(rule.condition).older_than}"] == ["untagged DELETE UNTAGGED 2592000s"]
+    error_message = "What has no tag any more is deleted after 30 days, and nothing else."
+  }
+  assert {
     condition     = google_secret_manager_secret.hf_token.secret_id == "hf-token" && output.hf_token_secret == "hf-token" && length(google_secret_manager_secret.hf_token.replication[0].auto) == 1
     error_message = "The secret is there to get a value before anything reads it."
   }

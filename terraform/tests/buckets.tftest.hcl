@@ -42,6 +42,35 @@ run "three_buckets_are_made" {
   }
 }
 
+run "sources_of_builds" {
+  assert {
+    condition     = google_storage_bucket.sources.name == "my-project-sam3-service-sources" && google_storage_bucket.sources.location == "us-central1" && google_storage_bucket.sources.uniform_bucket_level_access == true && google_storage_bucket.sources.public_access_prevention == "enforced"
+    error_message = "Sources have a private bucket of their own."
+  }
+  assert {
+    condition     = [for rule in google_storage_bucket.sources.lifecycle_rule : "${one(rule.action).type} ${one(rule.condition).age}"] == ["Delete 7"] && google_storage_bucket.sources.force_destroy == true
+    error_message = "Sources are copies: a week is enough, and a destroy takes them."
+  }
+}
+
+run "what_is_deleted_can_be_restored_for_a_week" {
+  assert {
+    condition     = { for key, it in google_storage_bucket.own : key => one(it.soft_delete_policy).retention_duration_seconds } == { for key in ["input", "output", "models"] : key => 604800 }
+    error_message = "The default is Google's."
+  }
+}
+
+run "what_is_deleted_is_gone" {
+  variables {
+    soft_delete_days = 0
+  }
+
+  assert {
+    condition     = alltrue([for it in google_storage_bucket.own : one(it.soft_delete_policy).retention_duration_seconds == 0])
+    error_message = "Photos of people may have to be gone at once."
+  }
+}
+
 run "old_objects_are_deleted_on_request" {
   variables {
     delete_inputs_after_days  = 30

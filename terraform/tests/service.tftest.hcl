@@ -17,8 +17,8 @@ variables {
 
 run "scales_to_zero_on_an_l4" {
   assert {
-    condition     = google_cloud_run_v2_service.service[0].template[0].scaling[0].min_instance_count == 0 && google_cloud_run_v2_service.service[0].template[0].scaling[0].max_instance_count == 2
-    error_message = "Idle costs nothing, and two instances leave one GPU of the usual three to a new revision."
+    condition     = google_cloud_run_v2_service.service[0].template[0].scaling[0].min_instance_count == 0 && google_cloud_run_v2_service.service[0].template[0].scaling[0].max_instance_count == 1
+    error_message = "Idle costs nothing, and one instance fits the memory that a new project is allowed."
   }
   assert {
     condition     = google_cloud_run_v2_service.service[0].template[0].node_selector[0].accelerator == "nvidia-l4" && google_cloud_run_v2_service.service[0].template[0].containers[0].resources[0].limits == tomap({ cpu = "8", memory = "32Gi", "nvidia.com/gpu" = "1" })
@@ -60,6 +60,14 @@ run "rtx_pro_6000" {
     condition     = google_cloud_run_v2_service.service[0].template[0].scaling[0].min_instance_count == 1 && google_cloud_run_v2_service.service[0].template[0].scaling[0].max_instance_count == 3
     error_message = "Instances are as asked for."
   }
+}
+
+run "a_region_without_the_gpu_is_told_before_anything_is_in_it" {
+  command = plan
+  variables {
+    region = "europe-west3"
+  }
+  expect_failures = [check.region]
 }
 
 run "cuda_of_the_image_fits_the_gpu" {
@@ -135,6 +143,7 @@ run "settings" {
       EVENT_TIMEOUT_S      = "540"
       LOG_LEVEL            = "INFO"
       PUSH_AUTH            = "iam"
+      PUSH_SERVICE_ACCOUNT = "push@my-project.iam.gserviceaccount.com"
       GOOGLE_CLOUD_PROJECT = "my-project"
     }
     error_message = "The service is told where everything is, and nothing that it knows by itself."
@@ -170,7 +179,7 @@ run "all_settings" {
     error_message = "Each variable reaches its setting."
   }
   assert {
-    condition     = setsubtract([for env in google_cloud_run_v2_service.service[0].template[0].containers[0].env : env.name], [for env in google_cloud_run_v2_worker_pool.pull["uploads"].template[0].containers[0].env : env.name]) == toset(["PUSH_AUTH", "WEB_THREADS"])
+    condition     = setsubtract([for env in google_cloud_run_v2_service.service[0].template[0].containers[0].env : env.name], [for env in google_cloud_run_v2_worker_pool.pull["uploads"].template[0].containers[0].env : env.name]) == toset(["PUSH_AUTH", "PUSH_SERVICE_ACCOUNT", "WEB_THREADS"])
     error_message = "Worker pools have the settings of the service but for HTTP."
   }
   assert {

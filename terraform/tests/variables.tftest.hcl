@@ -27,6 +27,7 @@ run "the_largest_and_smallest_are_allowed" {
     default_prompts           = [for number in range(64) : "cup ${number}"]
     results_subscriptions     = { long = join("", [for number in range(256) : "x"]) }
     alert_backlog_age_s       = 604800
+    soft_delete_days          = 90
     delete_inputs_after_days  = 1
     delete_outputs_after_days = 1
     job_publishers            = ["group:a@example.com", "principalSet:iam.googleapis.com/x"]
@@ -38,18 +39,26 @@ run "the_smallest_are_allowed" {
   command = plan
   variables {
     name                  = "abc"
-    region                = "europe-west10"
     model_revision        = "1"
     hf_token_secret       = "t"
     hf_token_version      = "1"
     min_instances         = 0
     max_instances         = 1
+    soft_delete_days      = 0
     concurrency           = 1
     input_buckets         = ["abc"]
     results_subscriptions = { a = "" }
     labels                = { a = "" }
     alert_backlog_age_s   = 60
   }
+}
+
+run "a_region_may_have_two_digits" {
+  command = plan
+  variables {
+    region = "europe-west10"
+  }
+  expect_failures = [check.region] # and not var.region
 }
 
 run "ten_is_a_version_too" {
@@ -468,6 +477,30 @@ run "delete_outputs_of_others" {
     output_bucket             = "results"
   }
   expect_failures = [var.delete_outputs_after_days]
+}
+
+run "soft_delete_short" {
+  command = plan
+  variables {
+    soft_delete_days = 6
+  }
+  expect_failures = [var.soft_delete_days]
+}
+
+run "soft_delete_fraction" {
+  command = plan
+  variables {
+    soft_delete_days = 7.5
+  }
+  expect_failures = [var.soft_delete_days]
+}
+
+run "soft_delete_long" {
+  command = plan
+  variables {
+    soft_delete_days = 91
+  }
+  expect_failures = [var.soft_delete_days]
 }
 
 run "results_subscription_name" {

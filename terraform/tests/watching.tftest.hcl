@@ -73,7 +73,7 @@ run "errors" {
 
 run "startup" {
   assert {
-    condition     = google_monitoring_alert_policy.startup.conditions[0].condition_matched_log[0].filter == "(resource.type = \"cloud_run_revision\" OR resource.type = \"cloud_run_worker_pool\") AND logName = \"projects/my-project/logs/run.googleapis.com%2Fvarlog%2Fsystem\" AND (resource.labels.service_name = \"sam3-service\" OR resource.labels.worker_pool_name =~ \"^sam3-service-pull-\") AND textPayload =~ \"STARTUP .* probe failed\""
+    condition     = google_monitoring_alert_policy.startup.conditions[0].condition_matched_log[0].filter == "(resource.type = \"cloud_run_revision\" OR resource.type = \"cloud_run_worker_pool\") AND logName = \"projects/my-project/logs/run.googleapis.com%2Fvarlog%2Fsystem\" AND (resource.labels.service_name = \"sam3-service\" OR resource.labels.worker_pool_name =~ \"^sam3-service-pull-\") AND textPayload =~ \"STARTUP .* probe failed|Container called exit.[1-9]|Memory limit of\""
     error_message = "Not the failed starts: ${google_monitoring_alert_policy.startup.conditions[0].condition_matched_log[0].filter}"
   }
   assert {
@@ -88,8 +88,8 @@ run "every_alert_says_what_to_do" {
   }
 
   assert {
-    condition     = google_monitoring_notification_channel.email["ops@example.com"].type == "email" && google_monitoring_notification_channel.email["ops@example.com"].labels == tomap({ email_address = "ops@example.com" })
-    error_message = "Alerts are mailed."
+    condition     = google_monitoring_notification_channel.email["ops@example.com"].type == "email" && google_monitoring_notification_channel.email["ops@example.com"].labels == tomap({ email_address = "ops@example.com" }) && google_monitoring_notification_channel.email["ops@example.com"].force_delete == true
+    error_message = "Alerts are mailed, and an address can be taken out."
   }
   assert {
     condition     = alltrue([for it in [google_monitoring_alert_policy.dead_letters, google_monitoring_alert_policy.backlog, google_monitoring_alert_policy.errors, google_monitoring_alert_policy.startup] : it.notification_channels == tolist([google_monitoring_notification_channel.email["ops@example.com"].id])])

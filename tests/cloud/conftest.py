@@ -8,11 +8,12 @@ import threading
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
 from importlib.resources import files
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from google.cloud import storage
 from service.core import envelopes
 from service.core.events import Notification
 from service.core.masks import Mask
+from service.core.observe import SILENT, Observer
 from service.core.results import ImageInfo, Instance, ModelInfo, PromptResult, Segmentation
 from service.errors import NotReady
 from service.gcp.publisher import Publisher
@@ -207,8 +209,9 @@ class Stage:
     def handle(self, event: Any) -> list[str]:
         return [outcome.status for outcome in self.worker.handle(event)]
 
-    def deliver(self, document: Any) -> list[str]:
-        return [outcome.status for outcome in self.worker.deliver(envelopes.Message(json.dumps(document).encode(), {}))]
+    def deliver(self, document: Any, attributes: Mapping[str, str] = MappingProxyType({})) -> list[str]:
+        message = envelopes.Message(json.dumps(document).encode(), attributes)
+        return [outcome.status for outcome in self.worker.deliver(message)]
 
     @property
     def waiting(self) -> int:
@@ -250,7 +253,7 @@ def reading(bench: Bench, start_service: Callable[..., Any]) -> Any:
 
 @pytest.fixture
 def stage(bench: Bench) -> Callable[..., Stage]:
-    def stage(bench: Bench = bench, folder_page_size: int = 500, **changes: str) -> Stage:
+    def stage(bench: Bench = bench, folder_page_size: int = 500, observer: Observer = SILENT, **changes: str) -> Stage:
         settings = Settings.from_environment(bench.cloud.environment() | changes)
         segmenter = StagedSegmenter()
         store, publisher = Counted(ConditionalStore(bench.clients.storage)), Counted(bench.clients.publisher)
@@ -261,6 +264,7 @@ def stage(bench: Bench) -> Callable[..., Stage]:
             segmenter,  # type: ignore[arg-type]
             lambda: datetime.now(UTC),
             folder_page_size=folder_page_size,
+            observer=observer,
         )
         return Stage(worker, segmenter, store, publisher)
 

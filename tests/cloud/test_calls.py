@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from tools.bench.server import STAGED
+from tools.staged import STAGED
 
 AT_MOST = 8
 
@@ -150,6 +150,8 @@ def test_a_sidecar_that_names_its_own_output(served: Any, cost: Any, draw: Calla
     place = {"output": "gs://sam3-output/calls/b.json"}
     stem, prompts = cost(lambda: served.upload("named/b.prompts.json", sidecar(["cat"], **place), "application/json"))
     assert (stem.total(), prompts) == (AT_MOST + 1, 1)
+    image, prompts = cost(lambda: served.upload("named/b.png", draw(shift=1), "image/png"))
+    assert (image.total(), prompts) == (AT_MOST, 1), "its prompts have been read before"
 
 
 def test_a_named_output_with_a_result_of_other_prompts(served: Any, cost: Any, draw: Callable[..., bytes]) -> None:
@@ -176,7 +178,7 @@ def test_each_picture_beside_a_result_is_one_more(
 ) -> None:
     folder = f"pictures/{len(more)}"
     options = {"overlay": True, "mask_png": True}
-    served.upload(f"{folder}/a.prompts.json", sidecar(["cat"], options=options, **more), "application/json")
+    served.upload(f"{folder}/a.png.prompts.json", sidecar(["cat"], options=options, **more), "application/json")
     served.wait_until_quiet()
     for shift in (0, 1):
         calls, prompts = cost(lambda shift=shift: served.upload(f"{folder}/a.png", draw(shift=shift), "image/png"))
@@ -184,19 +186,15 @@ def test_each_picture_beside_a_result_is_one_more(
         assert calls.total() <= AT_MOST + len(options), calls
 
 
-@pytest.mark.parametrize(
-    ("name", "more"), [("a.png", {}), ("bare", {}), ("a.png", {"output": "gs://sam3-output/calls/folder.json"})]
-)
-def test_prompts_of_a_folder(
-    served: Any, cost: Any, draw: Callable[..., bytes], name: str, more: dict[str, str]
-) -> None:
-    """One request for all its folders; that they name a place for all results is rare, and costs one more."""
-    folder = f"deep/{len(more)}/{name}/in/folders"
-    served.upload(f"{folder}/_prompts.json", sidecar(["cat"], **more), "application/json")
+@pytest.mark.parametrize("name", ["a.png", "bare"])
+def test_prompts_of_a_folder(served: Any, cost: Any, draw: Callable[..., bytes], name: str) -> None:
+    """One request for all its folders."""
+    folder = f"deep/{name}/in/folders"
+    served.upload(f"{folder}/_prompts.json", sidecar(["cat"]), "application/json")
     served.wait_until_quiet()
     calls, prompts = cost(lambda: served.upload(f"{folder}/{name}", draw(), "image/png"))
     assert (calls["write"], prompts) == (1, 1)
-    assert calls.total() <= AT_MOST + len(more), calls
+    assert calls.total() <= AT_MOST, calls
     assert calls["read"] == 2
     another, _ = cost(lambda: served.upload(f"{folder}/another {name}", draw(), "image/png"))
     assert another["read"] == 1, "the prompts are known by their generation"

@@ -23,17 +23,18 @@ from werkzeug.serving import make_server
 
 from service import app
 from service.core.budget import Budget
+from service.core.folders import FAN_OUT
 from service.engine.batcher import BatchPolicy, ModelThread
 from service.engine.images import ImageLimits
 from service.engine.segmenter import Segmenter
-from service.errors import EngineBroken, OutOfMemory
+from service.errors import EngineBroken, NotFinite, OutOfMemory
 from service.gcp.publisher import Publisher
 from service.gcp.storage import ObjectStore
 from service.settings import Settings
 from service.worker import Worker
-from tools.bench.server import STAGED
 from tools.localcloud import clients
 from tools.localcloud.faults import ANSWERED, ARRIVES, Cut, Proxies, Script
+from tools.staged import STAGED
 
 DOCS = Path(__file__).parents[2] / "docs/events.md"
 CAT = '["cat"]'
@@ -121,8 +122,9 @@ class Scene:
     def pushed(self, event: Any) -> Request:
         return Request(self.push_body(event))
 
-    def job(self, **fields: Any) -> Request:
-        return Request({"message": {"data": _base64(json.dumps(fields)), "messageId": "1"}})
+    def job(self, attributes: Mapping[str, str] = MappingProxyType({}), **fields: Any) -> Request:
+        message = {"data": _base64(json.dumps(fields)), "attributes": dict(attributes), "messageId": "1"}
+        return Request({"message": message})
 
     def uri(self, name: str = "a.png") -> str:
         return f"gs://sam3-input/{self.folder}/{name}"
@@ -331,7 +333,9 @@ def folder_prompts(scene: Scene) -> Request:
     return scene.pushed(scene.upload("_prompts.json", CAT))
 
 
-def job_not_done(*, pinned: bool, deleted: bool, fan_out: bool = False) -> Callable[[Scene], Request]:
+def job_not_done(
+    *, pinned: bool, deleted: bool, fan_out: bool = False, prompts: bool = True
+) -> Callable[[Scene], Request]:
     """A job whose image has been replaced or deleted before its message is delivered."""
 
     def stage(scene: Scene) -> Request:
@@ -341,7 +345,7 @@ def job_not_done(*, pinned: bool, deleted: bool, fan_out: bool = False) -> Calla
         else:
             scene.image()
         image = f"{scene.uri()}#{old.generation}" if pinned else scene.uri()
-        return scene.job(image=image) if fan_out else scene.job(image=image, prompts=["cat"])
+        return scene.job(FAN_OUT if fan_out else {}, image=image, prompts=["cat"] if prompts else None)
 
     return stage
 
@@ -362,6 +366,14 @@ def taken_output(scene: Scene) -> Request:
     output = f"gs://sam3-output/{scene.folder}/mine.json"
     scene.bench.upload(f"{scene.folder}/mine.json", "{}", bucket="sam3-output")
     return scene.pushed(scene.image(prompts=json.dumps({"prompts": ["cat"], "output": output})))
+
+
+def output_for_several(scene: Scene) -> Request:
+    scene.upload(
+        "a.prompts.json", json.dumps({"prompts": ["cat"], "output": f"gs://sam3-output/{scene.folder}/b.json"})
+    )
+    scene.image("a.jpg", prompts="")
+    return scene.pushed(scene.image(prompts=""))
 
 
 def long_name(scene: Scene) -> Request:
@@ -448,6 +460,15 @@ def engine_fault(error: Exception) -> Callable[[Scene], Request]:
     return stage
 
 
+def large_body(scene: Scene) -> Request:
+    scene.serve(MAX_BODY_BYTES="1024")
+    return Request(new_image(scene).body | {"more": "x" * 1024})
+
+
+def compressed_body(scene: Scene) -> Request:
+    return Request(new_image(scene).body, {"Content-Encoding": "gzip"})
+
+
 def same_job_running(scene: Scene) -> Request:
     request = new_image(scene)
     scene.keep_busy(lambda: scene.deliver(request))
@@ -530,20 +551,20 @@ TABLE = [
     ),
     Row(
         "a job pinned to a generation that is not live",
-        job_not_done(pinned=True, deleted=False),
+        job_not_done(pinned=True, deleted=False, prompts=False),
         204,
         only_told("stale_input"),
         again=only_told("stale_input"),
     ),
     Row(
         "a job of a folder's fan-out whose image is gone",
-        job_not_done(pinned=True, deleted=True, fan_out=True),
+        job_not_done(pinned=True, deleted=True, fan_out=True, prompts=False),
         204,
         NOTHING,
     ),
     Row(
         "a job of a folder's fan-out whose image has been overwritten",
-        job_not_done(pinned=True, deleted=False, fan_out=True),
+        job_not_done(pinned=True, deleted=False, fan_out=True, prompts=False),
         204,
         NOTHING,
     ),
@@ -553,6 +574,7 @@ TABLE = [
         "an image over a limit", image_of(lambda scene: b"x" * 2000, MAX_OBJECT_BYTES="1024"), 204, failed("too_large")
     ),
     Row("prompts that cannot be read", prompts_of("{broken"), 204, failed("bad_sidecar")),
+    Row("an output for several images", output_for_several, 204, failed("bad_sidecar")),
     Row("an exemplar box outside the image", prompts_of('[{"boxes": [[900, 0, 999, 9]]}]'), 204, failed("bad_field")),
     Row(
         "an output that somebody else has written",
@@ -606,6 +628,10 @@ TABLE = [
     Row("not done within EVENT_TIMEOUT_S", no_time_left, 503, NOTHING, again=RESULT),
     Row("no memory left on the device", engine_fault(OutOfMemory("full")), 503, Left(inferences=1), again=RESULT),
     Row("the device has failed", engine_fault(EngineBroken("lost")), 503, Left(inferences=1), again=RESULT),
+    Row("the model puts out NaN or infinity", engine_fault(NotFinite("NaN")), 500, Left(inferences=1), again=RESULT),
+    Row("a defect of the service", engine_fault(RuntimeError("defect")), 500, Left(inferences=1), again=RESULT),
+    Row("a push over MAX_BODY_BYTES", large_body, 413, NOTHING, again=RESULT),
+    Row("a push with a Content-Encoding", compressed_body, 415, NOTHING),
     Row(
         "the same job is running in this process",
         same_job_running,

@@ -27,19 +27,22 @@ class Jobs:
     read: int = 0
 
     def new(self) -> list[dict[str, str]]:
-        messages = self.mailbox.all()[self.read :]
+        return [message.data for message in self._new()]
+
+    def _new(self) -> list[Any]:
+        messages: list[Any] = self.mailbox.all()[self.read :]
         self.read += len(messages)
-        return [message.data for message in messages]
+        return messages
 
     def work(self, s: Any) -> tuple[list[str], Counter[str]]:
         """Deliver everything until nothing more comes; the images that were asked for, and all outcomes."""
         images: list[str] = []
         outcomes: Counter[str] = Counter()
-        while messages := self.new():
+        while messages := self._new():
             for message in messages:
-                if "image" in message:
-                    images.append(parse_image_uri(message["image"], "image")[1])
-                outcomes.update(s.deliver(message))
+                if "image" in message.data:
+                    images.append(parse_image_uri(message.data["image"], "image")[1])
+                outcomes.update(s.deliver(message.data, message.attributes))
         return sorted(images), outcomes
 
 
@@ -340,6 +343,25 @@ def test_an_image_whose_sidecar_is_on_its_way_is_left_to_its_own_event(bench: An
 
 
 # What is dropped, kept and delivered again
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_an_image_replaced_or_deleted_after_the_fan_out_is_left_to_the_newer_event(
+    bench: Any, stage: Any, jobs: Jobs, deleted: bool
+) -> None:
+    s = stage()
+    old = image(bench, f"after/{deleted}/a.jpg")
+    assert s.handle(bench.upload(f"after/{deleted}/_prompts.json", CAT)) == ["fanned_out"]
+    if deleted:
+        bench.delete(old.name)
+    else:
+        image(bench, old.name)
+    assert jobs.work(s) == ([old.name], {"stale": 1})
+    assert bench.results.about(old.name) == []
+    bare = {"image": f"gs://{old.bucket}/{old.name}#{old.generation}"}
+    assert s.deliver(bare) == ["failed"], "whoever else has published such a job waits for an answer"
+    [message] = bench.results.about(old.name)
+    assert message.data["error"]["code"] == ("input_gone" if deleted else "stale_input")
 
 
 def test_replaced_or_deleted_prompts_are_left_to_the_newer_event(bench: Any, stage: Any, jobs: Jobs) -> None:

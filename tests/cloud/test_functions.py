@@ -127,6 +127,31 @@ def test_an_event_that_cannot_be_handled_now_is_not_acknowledged(
     assert seen[-1].headers["Content-Type"] == "application/problem+json"
 
 
+def test_a_forged_token_beside_the_one_that_was_checked_is_not_enough(
+    start: Callable[..., Any], eventually: Callable[..., None]
+) -> None:
+    """The framework hands the event on without the request's headers: the one that Cloud Run has checked comes too."""
+    process = start("on_event", PUSH_SERVICE_ACCOUNT="pusher@p.iam.gserviceaccount.com")
+    claims = {"email": "pusher@p.iam.gserviceaccount.com", "email_verified": True}
+    forged = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    headers = FINALIZED | {
+        "X-Serverless-Authorization": "Bearer e30.e30.e30",
+        "Authorization": f"Bearer e30.{forged}.e30",
+    }
+    seen: list[int] = []
+
+    def answered() -> bool:
+        process.check()
+        try:
+            seen.append(post(process, headers, {"bucket": "b", "name": "no/such.png", "generation": "1"}).status_code)
+        except requests.ConnectionError:
+            return False
+        return True
+
+    eventually(answered, 200, process.output)
+    assert seen == [403]
+
+
 @pytest.fixture(scope="module")
 def segment(start: Callable[..., Any]) -> Iterator[Any]:
     yield start("segment", INPUT_BUCKETS="").wait_until_ready()

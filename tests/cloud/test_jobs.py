@@ -112,6 +112,62 @@ def test_a_sidecar_may_say_where_its_result_goes(bench: Any, stage: Any) -> None
     assert outputs(bench, "job/side") == [], "the error of the broken sidecar is not true any more"
 
 
+@pytest.mark.parametrize("names", [("a.jpg", "a.png"), ("a.jpg", "a"), ("a", "a.jpg"), ("a.jpg", "a.jpg.png")])
+@pytest.mark.parametrize("sidecar", ["stem first", "stem last", "folder"])
+def test_an_output_for_several_images_is_refused(bench: Any, stage: Any, names: tuple[str, str], sidecar: str) -> None:
+    """Their results would replace each other, and each delivery would do the work again."""
+    s = stage()
+    folder = f"several-{sidecar}-{'-'.join(names)}"
+    stem = "a.jpg" if names[1] == "a.jpg.png" else "a"
+    file = "_prompts.json" if sidecar == "folder" else f"{stem}.prompts.json"
+    text = json.dumps({"prompts": ["cat"], "output": f"gs://sam3-output/{folder}/all.json"})
+
+    def prompts() -> Any:
+        return bench.upload(f"{folder}/{file}", text)
+
+    if sidecar != "stem last":
+        prompts()
+    events = [bench.upload(f"{folder}/{name}", b"image", "image/png") for name in names]
+    if sidecar == "stem last":
+        assert s.handle(prompts()) == ["failed"] * 2
+    else:
+        assert [s.handle(event) for event in events] == [["failed"]] * 2
+    assert [s.handle(event) for event in events] == [["replayed"]] * 2
+    assert outputs(bench, f"{folder}/") == sorted(f"{folder}/{name}.error.json" for name in names)
+    error = bench.output(f"{folder}/{names[0]}.error.json")["error"]
+    assert error["code"] == "bad_sidecar"
+    assert error["detail"].startswith(f"{folder}/{file}: output: 'gs://sam3-output/{folder}/all.json' is not allowed")
+    assert s.segmenter.calls == 0
+
+
+def test_an_output_of_one_image_is_taken_whatever_else_is_called_like_it(bench: Any, stage: Any) -> None:
+    """What has a sidecar of a higher rank, is no image, or has been written by this service is no second one."""
+    s = stage()
+    text = json.dumps({"prompts": ["cat"], "output": "gs://sam3-output/orders/one.json"})
+    bench.upload("one/a.png", b"picture", "image/png", metadata={"sam3-job-id": "x"})
+    bench.upload("one/a", b"text", "text/plain")
+    image = bench.upload("one/a.jpg", b"image", "image/jpeg")
+    assert s.handle(bench.upload("one/a.prompts.json", text)) == ["succeeded", "ignored"]
+    assert s.handle(image) == ["replayed"]
+    bench.upload("one/b.prompts.txt", "dog")
+    bench.upload("one/b.png", b"image", "image/png")
+    own = bench.upload("one/b.jpg", b"image", "image/jpeg")
+    bench.upload("one/b.jpg.prompts.json", text.replace("one.json", "b.json"))
+    assert s.handle(own) == ["succeeded"]
+
+
+def test_an_image_that_is_left_alone_has_the_output_again(bench: Any, stage: Any) -> None:
+    s = stage()
+    text = json.dumps({"prompts": ["cat"], "output": "gs://sam3-output/orders/alone.json"})
+    bench.upload("alone/a.prompts.json", text)
+    bench.upload("alone/a.png", b"image", "image/png")
+    image = bench.upload("alone/a.jpg", b"image", "image/jpeg")
+    assert s.handle(image) == ["failed"]
+    bench.delete("alone/a.png")
+    assert s.handle(image) == ["succeeded"]
+    assert outputs(bench, "alone/a") == []
+
+
 def test_an_error_is_outdated_also_when_the_place_must_be_looked_at_twice(bench: Any, stage: Any) -> None:
     """What lies there was made of a newer image, and so may know newer inputs."""
     s = stage()
@@ -298,6 +354,24 @@ def test_images_of_other_buckets_must_be_allowed_and_need_a_place(bench: Any, st
     put(bench, "elsewhere/a.prompts.json", '["cat"]')
     assert deliver(s, image=image) == ["failed"], "its result would have the name of another image's result"
     assert deliver(s, image=image, output="gs://sam3-output/elsewhere/x.json") == ["succeeded"]
+
+
+@pytest.mark.parametrize("bare", [False, True])
+def test_a_job_finds_the_folder_prompts_of_an_image_that_is_no_input(bench: Any, stage: Any, bare: bool) -> None:
+    """As an upload does, up to the top of its bucket; its upload and theirs start nothing."""
+    s = stage(INPUT_PREFIX="in/")
+    folder = f"folders-{bare}"
+    prompts = bench.upload(f"{folder}/_prompts.json", '["cat"]')
+    image = bench.upload(f"{folder}/deep/a" + ("" if bare else ".jpg"), b"image", "image/jpeg")
+    assert [s.handle(image), s.handle(prompts)] == [["ignored"], ["ignored"]]
+    assert deliver(s, image=uri(image)) == ["succeeded"]
+    source = bench.output(f"{image.name}.json")["request"]["source"]
+    assert source == {"kind": "folder", "uri": uri(prompts), "generation": prompts.generation}
+    put(bench, f"{folder}/b/_prompts.txt", "dog")
+    put(bench, f"{folder}/b/a.jpg", "image")
+    output = f"gs://sam3-output/{folder}/there.json"
+    assert deliver(s, image=f"gs://sam3-output/{folder}/b/a.jpg", output=output) == ["succeeded"]
+    assert bench.output(f"{folder}/there.json")["request"]["source"]["uri"].endswith("/b/_prompts.txt")
 
 
 @pytest.mark.parametrize("output", ["gs://sam3-input/x.json", "gs://sam3-output/x.prompts.json"])

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import requests
 
-from tools.bench.server import STAGED
 from tools.localcloud.faults import ANSWERED, ARRIVES, Cut
+from tools.staged import STAGED
 
 IMAGES = 6
 

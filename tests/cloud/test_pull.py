@@ -14,14 +14,15 @@ from typing import Any
 import grpc
 import pytest
 import requests
+from google.api_core.exceptions import ServiceUnavailable
 from google.cloud import pubsub_v1
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
 from service.core.envelopes import Message
 from service.errors import CloudUnavailable
 from service.gcp.subscriber import Flow, Stream
-from service.pull import Door
-from service.settings import FAILED_START
+from service.pull import GRACE_S, Door
+from service.settings import FAILED_START, GIVE_BACK_S, STOP_S, WRITE_S
 from tools.localcloud.pubsub.names import topic_path
 from tools.localcloud.settings import LocalCloudSettings
 
@@ -146,19 +147,25 @@ def test_what_cannot_be_read_stays_without_a_dead_letter_topic(
 
 
 class Recorder(grpc.UnaryUnaryClientInterceptor):
-    """Notes the calls that a client makes."""
+    """Notes the calls that a client makes; with `trouble` giving back fails."""
 
-    def __init__(self) -> None:
+    def __init__(self, trouble: Exception | None = None) -> None:
         self.deadlines: list[tuple[str, int]] = []
+        self._trouble = trouble
 
     def intercept_unary_unary(self, proceed: Any, details: Any, request: Any) -> Any:
         if details.method.endswith("/ModifyAckDeadline"):
+            if self._trouble and request.ack_deadline_seconds == 0:
+                raise self._trouble
             self.deadlines += [(ack_id, request.ack_deadline_seconds) for ack_id in request.ack_ids]
         return proceed(details, request)
 
 
-def test_what_is_not_done_within_the_grace_goes_back(bench: Any, subscription: str) -> None:
-    recorder, begun, go_on = Recorder(), threading.Event(), threading.Event()
+@pytest.mark.parametrize("trouble", [None, ServiceUnavailable("no answer")], ids=["given back", "trouble"])
+def test_what_is_not_done_within_the_grace_goes_back(
+    bench: Any, subscription: str, caplog: pytest.LogCaptureFixture, trouble: Exception | None
+) -> None:
+    recorder, begun, go_on = Recorder(trouble), threading.Event(), threading.Event()
 
     def deliver(message: Message) -> bool:
         begun.set()
@@ -171,9 +178,15 @@ def test_what_is_not_done_within_the_grace_goes_back(bench: Any, subscription: s
         publish(bench, b"x", color="red")
         assert begun.wait(WAIT_S)
         assert stream.close(0.1) == 1
-        assert [seconds for _, seconds in recorder.deadlines if seconds == 0] == [0]
+        assert [seconds for _, seconds in recorder.deadlines if seconds == 0] == ([] if trouble else [0])
+        assert ("cannot give back 1 messages: ServiceUnavailable" in caplog.text) == bool(trouble)
         go_on.set()
         assert stream.close(WAIT_S) == 0
+
+
+def test_a_stop_has_time_for_writing_and_for_giving_back() -> None:
+    assert WRITE_S < GRACE_S
+    assert GRACE_S + GIVE_BACK_S <= STOP_S
 
 
 @pytest.mark.timeout(600)
@@ -250,13 +263,14 @@ def test_sigterm_gives_back_what_does_not_finish(
     draw: Callable[..., bytes],
     eventually: Callable[..., None],
 ) -> None:
+    """It goes back before the time for writing begins, and a forward that is not over is not waited for."""
     bench.skip_official("sometimes keeps what a closed stream held until the ack deadline")
-    puller = gated(start_service, bench, subscription, tmp_path, 0.5)
+    puller = gated(start_service, bench, subscription, tmp_path, WRITE_S + 0.5)
     upload(bench, "pull/stuck.png", draw())
     eventually((tmp_path / "working").exists, WAIT_S, puller.output)
     puller.terminate()
     assert puller.wait() == 0
-    assert "1 messages went back to Pub/Sub" in puller.output()
+    assert "the model is still at work that went back to Pub/Sub" in puller.output()
     assert bench.output("pull/stuck.png.json") is None
     (tmp_path / "go").touch()
     another = gated(start_service, bench, subscription, tmp_path, WAIT_S)

@@ -256,7 +256,7 @@ def at_place(bench: Any, name: str) -> tuple[Any, Any]:
 def test_what_newer_inputs_have_left_at_a_named_place_stays(bench: Any, stage: Any, newer: str) -> None:
     old, new = stage(), stage()
     name = f"newer {newer}"
-    bench.upload(f"races/{name}.prompts.json", named(OLD, name))
+    bench.upload(f"races/{name}.jpg.prompts.json", named(OLD, name))
     image = bench.upload(f"races/{name}.jpg", b"old", "image/jpeg")
 
     def refuse() -> None:
@@ -264,7 +264,7 @@ def test_what_newer_inputs_have_left_at_a_named_place_stays(bench: Any, stage: A
 
     def meanwhile() -> None:
         if newer == "sidecar":
-            assert new.handle(bench.upload(f"races/{name}.prompts.json", named(NEW, name))) == ["succeeded"]
+            assert new.handle(bench.upload(f"races/{name}.jpg.prompts.json", named(NEW, name))) == ["succeeded"]
             return
         new.segmenter.before = refuse if newer == "image at fault" else lambda: None
         event = bench.upload(f"races/{name}.jpg", b"new", "image/jpeg")
@@ -283,7 +283,7 @@ def test_what_newer_inputs_have_left_at_a_named_place_stays(bench: Any, stage: A
 def test_a_picture_without_a_result_at_a_named_place_is_of_a_job_under_way(bench: Any, stage: Any) -> None:
     """Or it was left by one that has been cut off: then it goes."""
     s = stage()
-    bench.upload("races/picture.prompts.json", named(OLD, "picture"))
+    bench.upload("races/picture.jpg.prompts.json", named(OLD, "picture"))
     image = bench.upload("races/picture.jpg", b"old", "image/jpeg")
     bench.upload("races/places/picture.overlay.webp", b"x", metadata={"sam3-job-id": "other"}, bucket="sam3-output")
     assert s.handle(image) == ["succeeded"]

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from service.core.envelopes import Message
-from service.core.events import Notification
+from service.core.events import Ignored, Notification
+from service.core.observe import Observer
 from service.errors import (
     BadEnvelope,
     BadField,
@@ -443,6 +444,59 @@ def test_a_service_that_cannot_work_now_does_not_try_the_others_of_a_stem(
     with pytest.raises(type(error)):
         s.handle(bench.upload(f"{error.code}/a.prompts.json", PROMPTS))
     assert s.segmenter.calls == 1
+
+
+class Heard(Observer):
+    """What a worker tells of events."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def event(self, outcome: str) -> None:
+        self.events.append(outcome)
+
+
+@pytest.mark.parametrize(
+    ("last", "events", "logged"),
+    [
+        (ValueError("last"), ["succeeded", "internal", "out_of_memory"], ["succeeded a.jpg", "internal a.png"]),
+        (QueueFull("last"), ["succeeded", "out_of_memory", "queue_full"], ["succeeded a.jpg", "out_of_memory a.gif"]),
+    ],
+    ids=["another failure", "the service cannot work now"],
+)
+def test_every_image_of_a_stem_is_told_whatever_becomes_of_the_others(
+    bench: Any,
+    stage: Any,
+    caplog: pytest.LogCaptureFixture,
+    last: Exception,
+    events: list[str],
+    logged: list[str],
+) -> None:
+    """One failure is raised, for whoever answers the push to log; the others and all outcomes are told here."""
+    heard = Heard()
+    s = stage(observer=heard)
+    folder = f"told-{type(last).__name__}"
+    for name in ("a.gif", "a.jpg", "a.png"):
+        bench.upload(f"{folder}/{name}", b"image", "image/jpeg")
+    first = OutOfMemory("first")
+    steps = iter([failing(first), lambda: None, failing(last)])
+    s.segmenter.before = lambda: next(steps)()
+    sidecar = bench.upload(f"{folder}/a.prompts.json", PROMPTS)
+    with caplog.at_level("INFO", "service.worker"), pytest.raises((OutOfMemory, QueueFull)) as raised:
+        s.handle(sidecar)
+    assert heard.events == events
+    hidden = last if raised.value is first else first
+    records = [record for record in caplog.records if record.name.startswith("service.worker")]
+    assert [f"{record.getMessage()} {vars(record)['subject'].rpartition('/')[2]}" for record in records] == logged
+    assert [record.exc_info and record.exc_info[1] for record in records] == [None, hidden]
+
+
+def test_what_is_ignored_is_told_too(stage: Any, caplog: pytest.LogCaptureFixture) -> None:
+    heard = Heard()
+    with caplog.at_level("INFO", "service.worker"):
+        assert stage(observer=heard).handle(Ignored("CloudEvent type x")) == ["ignored"]
+    assert heard.events == ["ignored"]
+    assert [vars(record)["reason"] for record in caplog.records] == ["CloudEvent type x"]
 
 
 def test_an_object_that_keeps_changing_is_given_back(bench: Any, stage: Any) -> None:

@@ -20,6 +20,7 @@ from service.core.events import (
     classify,
     read_message,
 )
+from service.core.folders import FAN_OUT, image_job
 from service.core.prompts import Limits, Prompt, PromptSet
 from service.errors import BadEnvelope
 
@@ -76,6 +77,14 @@ def test_an_object_without_content_type_is_understood() -> None:
     assert read(replace(FINALIZED, data=b'{"name": "x"}')).content_type is None
 
 
+def test_only_the_service_itself_marks_a_job_as_one_that_repeats_an_upload() -> None:
+    data = image_job("photos-in", "in/kitchen.jpg", 7)
+    job = JobRequest("photos-in", "in/kitchen.jpg", 7)
+    assert read_message(Message(data, FAN_OUT), LIMITS) == replace(job, only_repeats_upload=True)
+    assert read_message(Message(data, {"sam3-job": "mine"}), LIMITS) == job
+    assert read_message(Message(data, {}), LIMITS) == job
+
+
 def test_a_job_is_what_has_not_the_attributes_of_a_notification() -> None:
     job = JobRequest("photos-in", "in/kitchen.jpg", prompt_set=PromptSet((Prompt("mug"),)))
     assert read_message(message("job_message"), LIMITS) == job
@@ -111,7 +120,7 @@ def test_what_googles_events_mean(name: str, meaning: object) -> None:
         (replace(FINALIZED, data=b"[1]"), "message.data is not an object resource"),
         (replace(FINALIZED, data=b'{"contentType": 7}'), "resource: contentType"),
         # Without one of the three attributes it must be a job, which this is not.
-        (with_attributes(eventType=None), "not a job: kind: 'storage#object' is not allowed"),
+        (with_attributes(eventType=None), "not a job: kind: 'kind' is not allowed"),
         (Message(b""), "no notification (attributes eventType, bucketId, objectId) and no job: not JSON"),
         (Message(b"", {"a": "b"}), "no notification"),
         (Message(b"\xff\xfe"), "not UTF-8 text"),

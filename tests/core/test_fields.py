@@ -68,8 +68,8 @@ def test_without_an_image(document: dict[str, Any]) -> None:
         ({"threshold": True}, "threshold: True is not allowed"),
         ({"max_instances": 2.0}, "max_instances: 2.0 is not allowed"),
         ({"return_masks": "yes"}, "return_masks: 'yes' is not allowed; it must be true or false"),
-        ({"overlay": True}, "overlay: True is not allowed; there is no such field, known are image, image_uri"),
-        ({"options": {}}, "options: {} is not allowed; there is no such field"),
+        ({"overlay": True}, "overlay: 'overlay' is not allowed; there is no such field, known are image, image_uri"),
+        ({"options": {}}, "options: 'options' is not allowed; there is no such field"),
     ],
 )
 def test_what_json_may_not_say(changes: dict[str, Any], detail: str) -> None:
@@ -91,9 +91,19 @@ def test_prompts_left_out_of_json_are_none() -> None:
         parse_json({"image": IMAGE}, LIMITS)
 
 
-def test_no_part_of_an_image_is_in_a_message() -> None:
+@pytest.mark.parametrize("image", ["SECRET-PIXELS", ["SECRET-PIXELS"], {"data": "SECRET-PIXELS"}])
+def test_no_part_of_an_image_is_in_a_message(image: Any) -> None:
     with pytest.raises(BadField) as caught:
-        parse_json({"image": "SECRET-PIXELS", "prompts": ["a"]}, LIMITS)
+        parse_json({"image": image, "prompts": ["a"]}, LIMITS)
+    assert "SECRET" not in caught.value.detail
+
+
+@pytest.mark.parametrize("name", ["Image", "access_token"])
+def test_of_an_unknown_field_only_the_name_is_in_a_message(name: str) -> None:
+    """What a misspelt `image` holds, or a token, belongs in no answer and no log."""
+    with pytest.raises(BadField) as caught:
+        parse_json({name: "SECRET", "image": IMAGE, "prompts": ["a"]}, LIMITS)
+    assert caught.value.detail.startswith(f"{name}: '{name}' is not allowed; there is no such field")
     assert "SECRET" not in caught.value.detail
 
 

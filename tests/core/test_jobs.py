@@ -55,7 +55,7 @@ def test_all_but_the_image_may_be_left_out_or_null() -> None:
         ({"image": IMAGE + "#0"}, "its generation must be"),
         (
             {"prompt": ["mug"]},
-            "prompt: ['mug'] is not allowed; known are image, prompts, options, output, id, metadata",
+            "prompt: 'prompt' is not allowed; known are image, prompts, options, output, id, metadata",
         ),
         ({"folder": "gs://x/y"}, "folder: "),
         ({"prompts": "mug"}, "prompts: 'mug' is not allowed; it must be a list"),
@@ -65,7 +65,7 @@ def test_all_but_the_image_may_be_left_out_or_null() -> None:
         ({"prompts": ["a"] * 2_500_000}, "prompts: '2500000 prompts' is not allowed"),
         ({"prompts": [7]}, "prompts[0]: 7 is not allowed"),
         ({"prompts": ["a"], "options": []}, "options: [] is not allowed; it must be an object"),
-        ({"prompts": ["a"], "options": {"treshold": 1}}, "treshold: 1 is not allowed; there is no such option"),
+        ({"prompts": ["a"], "options": {"treshold": 1}}, "'treshold' is not allowed; there is no such option"),
         ({"prompts": ["a"], "options": {"threshold": "0.5"}}, "threshold: '0.5' is not allowed; it must be a number"),
         ({"options": {"threshold": 0.5}}, "give them together with prompts"),
         ({"id": 7}, "id: 7 is not allowed; it must be text"),
@@ -82,8 +82,31 @@ def test_what_a_job_may_not_say(fields: dict[str, Any], detail: str) -> None:
     assert len(caught.value.detail) < 300
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"access_token": "SECRET"},
+        {"prompts": [{"text": "a", "access_token": "SECRET"}]},
+        {"prompts": ['{"text": "a", "access_token": "SECRET"}']},
+        {"prompts": ["a"], "options": {"access_token": "SECRET"}},
+    ],
+)
+def test_of_an_unknown_key_only_the_name_is_in_a_message(fields: dict[str, Any]) -> None:
+    with pytest.raises(BadField) as caught:
+        job(**fields)
+    assert "access_token: 'access_token' is not allowed" in caught.value.detail
+    assert "SECRET" not in caught.value.detail
+
+
 def test_the_largest_id_and_metadata() -> None:
     assert job(id="x" * 256, metadata={"x": "y" * 8184}).metadata == {"x": "y" * 8184}
+
+
+def test_metadata_is_measured_in_bytes_of_utf_8() -> None:
+    """As it is stored: two bytes for each ü, not the six of its escape."""
+    assert job(metadata={"x": "ü" * 4092}).metadata == {"x": "ü" * 4092}
+    with pytest.raises(BadField, match="metadata: '8193 bytes' is not allowed; it has at most 8192 bytes of JSON"):
+        job(metadata={"x": "ü" * 4092 + "y"})
 
 
 REFUSED_OUTPUTS = [

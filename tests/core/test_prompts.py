@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 from service.core.fields import parse_form as parse_fields
 from service.core.options import Options, canonical_options
+from service.core.outputs import Output
 from service.core.prompts import (
     Limits,
     Prompt,
     PromptSet,
     canonical_prompts,
+    check_one_image,
     parse_defaults,
     parse_image_metadata,
     parse_sidecar,
@@ -33,6 +35,25 @@ def parse_form(form: Mapping[str, Sequence[str]], limits: Limits = DEFAULT_LIMIT
 
 def texts(prompt_set: PromptSet) -> list[str]:
     return [prompt.text for prompt in prompt_set.prompts]
+
+
+@pytest.mark.parametrize(
+    ("name", "images", "detail"),
+    [
+        ("in/_prompts.json", ("in/a.jpg",), "all images of the folder, whose results would replace each other"),
+        ("_prompts.json", (), "name it in the sidecar of one image, as photo.jpg.prompts.json"),
+        ("in/p.prompts.json", ("in/p.jpg", "in/p.png"), "speak for p.jpg, p.png, whose"),
+        ("in/p.prompts.json", ("in/p", "in/p.jpg"), "sidecar of its own instead, as p.jpg.prompts.json"),
+        ("p.prompts.json", ("p.a", "p.b", "p.c", "p.d"), "speak for p.a, p.b, p.c, …, whose"),
+    ],
+)
+def test_an_output_is_for_one_image(name: str, images: tuple[str, ...], detail: str) -> None:
+    output = Output("photos-out", "x.json")
+    with pytest.raises(BadSidecar) as caught:
+        check_one_image(name, output, images)
+    assert caught.value.detail.startswith(f"{name}: output: 'gs://photos-out/x.json' is not allowed; ")
+    assert detail in caught.value.detail
+    check_one_image("in/p.prompts.json", output, ("in/p.jpg",))
 
 
 def test_a_form_with_prompts_alone_has_the_default_options() -> None:
@@ -190,7 +211,7 @@ def test_a_byte_order_mark_is_tolerated_in_json() -> None:
         (b'{"prompts": ["a", ["b"]]}', "prompts[1]"),
         (b'{"prompts": ["a", null]}', "prompts[1]"),
         (b'{"prompts": ["a"], "output": "gs://bkt/o.json"}', "output: 'gs://bkt/o.json' is not allowed; its bucket"),
-        (b'{"prompts": ["a"], "option": {}}', "option: {} is not allowed"),
+        (b'{"prompts": ["a"], "option": {}}', "option: 'option' is not allowed"),
         (b'{"prompts": ["a"], "options": []}', "options: [] is not allowed; it must be an object"),
         (b'{"prompts": ["a"], "options": {"treshold": 1}}', "no such option, known are threshold"),
         (b'{"prompts": ["a"], "options": {"threshold": "0.5"}}', "threshold: '0.5' is not allowed"),

@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.core.events import Rules
+from service.core.events import Ignored, Notification, Rules, classify
 from service.core.sources import (
     PromptSource,
     folder_prompts_names,
     names_above,
     object_source,
+    ranked_places,
     recorded_source,
     source_metadata,
 )
@@ -49,7 +50,6 @@ def test_the_nearest_folder_comes_first(image: str, expected: list[str]) -> None
         ("in", ["in/photos/may/", "in/photos/", "in/"]),
         ("in/pho", ["in/photos/may/", "in/photos/"]),
         ("in/photos/may/a", []),
-        ("in/photos/may/_", ["in/photos/may/"]),
     ],
 )
 def test_parents_go_up_to_the_input_prefix(prefix: str, expected: list[str]) -> None:
@@ -60,9 +60,39 @@ def test_the_output_prefix_holds_no_sources() -> None:
     assert folders("in/a.jpg", Rules(("photos-in",), "", "photos-in", "in/_")) == [""]
 
 
+@pytest.mark.parametrize(
+    ("bucket", "image", "rules"),
+    [
+        ("strangers", "out/may/a.jpg", RULES),
+        ("photos-in", "out/may/a.jpg", replace(RULES, input_prefix="in/")),
+        ("photos-out", "out/may/a.jpg", RULES),
+    ],
+    ids=["another bucket", "outside the prefix", "among the outputs"],
+)
+def test_an_image_that_only_a_job_can_name_has_the_folders_of_its_bucket(bucket: str, image: str, rules: Rules) -> None:
+    names = folder_prompts_names(bucket, image, rules)
+    assert names[::2] == ("out/may/_prompts.json", "out/_prompts.json", "_prompts.json")
+    event = Notification("OBJECT_FINALIZE", bucket, image, 1, "image/jpeg", "1", None)
+    assert isinstance(classify(event, rules), Ignored), "its upload is no input for all that"
+    assert isinstance(classify(replace(event, name=names[0]), rules), Ignored)
+
+
 def test_names_that_cloud_storage_does_not_allow_are_left_out() -> None:
     folder = "x" * 1015 + "/"
     assert folders(f"{folder}a.jpg") == [""]
+
+
+def test_the_places_of_prompts_by_rank() -> None:
+    places = ranked_places("photos-in", "in/b.jpg", replace(RULES, input_prefix="in/"))
+    assert [(place.kind, place.name) for place in places] == [
+        ("sidecar", "in/b.prompts.json"),
+        ("sidecar", "in/b.jpg.prompts.json"),
+        ("sidecar", "in/b.prompts.txt"),
+        ("sidecar", "in/b.jpg.prompts.txt"),
+        ("metadata", "in/b.jpg"),
+        ("folder", "in/_prompts.json"),
+        ("folder", "in/_prompts.txt"),
+    ]
 
 
 def test_what_ranks_above_a_folder() -> None:

@@ -47,6 +47,14 @@ def environment_of_the_service(deployment: Deployment) -> dict[str, str]:
     return {each["name"]: each["value"] for each in service["template"][0]["containers"][0]["env"]}
 
 
+def pushes(deployment: Deployment) -> dict[str, Any]:
+    """How Pub/Sub pushes, the same for each subscription."""
+    configs = [each["push_config"][0] for each in deployment.made("google_pubsub_subscription") if each["push_config"]]
+    assert len(configs) == 2
+    assert configs[0] == configs[1]
+    return dict(configs[0])
+
+
 def test_its_commands_work(
     deployment: Deployment,
     start_service: Callable[..., Any],
@@ -62,12 +70,10 @@ def test_its_commands_work(
     with local_cloud(deployment) as cloud:
         emulators = {name: value for name, value in cloud.environment().items() if name.endswith("_EMULATOR_HOST")}
         service = start_service(environment_of_the_service(deployment) | emulators).wait_until_ready()
-        (push,) = {
-            each["push_config"][0]["push_endpoint"]
-            for each in deployment.made("google_pubsub_subscription")
-            if each["push_config"]
-        }
-        cloud.push_to(push.replace(URL, service.url))
+        push = pushes(deployment)
+        token = push["oidc_token"][0]
+        endpoint = push["push_endpoint"].replace(URL, service.url)
+        cloud.push_to(endpoint, service_account=token["service_account_email"], audience=token["audience"])
         printed = run_in_a_shell(script.replace(URL, service.url), tmp_path, emulators)
     answer, result = json.JSONDecoder().raw_decode(printed)[0], json.loads(printed[printed.index('{"schema"') :])
     assert [each["label"] for each in answer["results"]] == ["strawberry"]

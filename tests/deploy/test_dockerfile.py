@@ -14,7 +14,7 @@ import pytest
 
 from service.__main__ import COMMAND
 from tests.deploy.dockerfile import DOCKERFILE, ROOT, exec_form, read
-from tools.process import free_port
+from tools.ports import free_port
 
 IMAGE = read()
 

@@ -22,7 +22,7 @@ INLINE = re.findall(r"(?<!`)`([^`\n]+)`(?!`)", re.sub(r"^```.*?^```", "", PAGE, 
 TERRAFORM = ROOT / "terraform"
 
 # What others read, or what only the page's own shell lines have.
-OTHERS = {"HF_TOKEN", "PORT", "PROJECT", "REGION", "IMAGE", "DIGEST", "SECRET", "BUILDER", "INPUT", "OUTPUT", "MODELS"}
+OTHERS = {"HF_TOKEN", "PORT", "PROJECT", "REGION", "IMAGE", "DIGEST", "SECRET", "INPUT", "OUTPUT", "MODELS"}
 OTHERS |= {"NAME", "VALUE", "SIGTERM", "USD", "DIGEST"}
 
 
@@ -42,7 +42,7 @@ def commands(*start: str) -> list[list[str]]:
 def parse(words: list[str]) -> argparse.Namespace:
     """As `sam3` would, without running it."""
     parser = argparse.ArgumentParser(prog="sam3")
-    import_module(f"tools.{words[0]}").register(parser.add_subparsers(required=True))
+    import_module(f"tools.{words[0]}").register(parser.add_subparsers(required=True), "")
     return parser.parse_args(words)
 
 

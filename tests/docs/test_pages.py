@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from service.core.prompts import Limits
+from service.engine.state import UNDER_WAY, Phase
 from service.settings import Settings
 from service.web import openapi
 from service.web.answers import CONTENT_TYPES
@@ -74,6 +75,12 @@ def test_every_path_is_named_and_no_other() -> None:
     described = {f"{method.upper()} {path}" for path, methods in DOCUMENT["paths"].items() for method in methods}
     assert set(re.findall(r"`((?:GET|POST) /\S*)`", API)) == described - {"POST /segment"}
     assert "# POST /segment" in API
+
+
+def test_every_phase_is_explained_as_the_service_does() -> None:
+    rows = {name.strip("`"): re.sub(r" \(\[.*\)$", "", said).replace("`", "") for name, said in table("phase")}
+    assert list(rows) == list(get_args(Phase))
+    assert {phase: rows[phase] for phase in UNDER_WAY} == UNDER_WAY
 
 
 LIMIT = re.compile(r"`([A-Z][A-Z_]+)` \(([\d.]+)(?: (KiB|MiB|s))?\)")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,8 +20,10 @@ from service.engine.base import Grounding, Phrase, Query
 from service.engine.batcher import BatchPolicy, ModelThread
 from service.engine.forwards import Forwards
 from service.engine.pace import Pace
-from service.engine.place import PERSON, Terms
-from service.engine.schedule import Answer, Schedule, Task, Work
+from service.engine.queue_slot import PERSON, Terms
+from service.engine.schedule import Schedule
+from service.engine.state import Phase
+from service.engine.work import Answer, Task, Work
 from service.errors import (
     CallerGone,
     DeadlineExceeded,
@@ -100,8 +104,8 @@ def running(engine: ScriptedEngine, **policy: int) -> Iterator[ModelThread]:
 
 
 def ask(model: ModelThread, *texts: str, terms: Terms = PERSON) -> Answer:
-    with model.place(terms) as place:
-        return place.run(Task(place.prepare(PIXEL), tuple(map(Phrase, texts)), threshold=0.5, limit=10))
+    with model.slot(terms) as slot:
+        return slot.run(Task(slot.prepare(PIXEL), tuple(map(Phrase, texts)), threshold=0.5, limit=10))
 
 
 def scores(answer: Answer) -> list[float]:
@@ -161,7 +165,7 @@ def test_requests_that_wait_share_forwards() -> None:
 
 def test_an_idle_model_waits_for_a_request_that_is_being_decoded() -> None:
     engine = ScriptedEngine()
-    with running(engine, image_batch=4, join_ms=30_000) as model, callers() as start, model.place() as slow:
+    with running(engine, image_batch=4, join_ms=30_000) as model, callers() as start, model.slot() as slow:
         quick = start(model, "0.1")
         settle(model, 1)
         assert not quick.done()
@@ -173,7 +177,7 @@ def test_an_idle_model_waits_for_a_request_that_is_being_decoded() -> None:
 def test_a_request_that_fails_to_decode_is_not_waited_for() -> None:
     engine = ScriptedEngine()
     with running(engine, image_batch=4, join_ms=30_000) as model:
-        with pytest.raises(ValueError, match="no image"), model.place():
+        with pytest.raises(ValueError, match="no image"), model.slot():
             raise ValueError("no image")
         assert scores(ask(model, "0.1")) == [0.1]
 
@@ -213,7 +217,7 @@ def test_a_full_queue_refuses_before_decoding_and_takes_work_again_afterwards() 
     with running(engine, queue_size=2) as model, callers() as start:
         accepted = [held(engine, model, start), start(model, "0.1")]
         settle(model, 2)
-        with pytest.raises(QueueFull), model.place():
+        with pytest.raises(QueueFull), model.slot():
             pytest.fail("it got a place")
         engine.gate.set()
         for future in accepted:
@@ -306,6 +310,19 @@ def test_a_broken_engine_fails_what_waits_and_ends_the_thread_with_its_error() -
             ask(model, "0.1")
 
 
+def test_an_idle_model_holds_nothing_of_the_last_request() -> None:
+    """A mask is the largest thing that a request has."""
+    with running(ScriptedEngine()) as model:
+        answer = ask(model, "0.1")
+        masks = weakref.ref(answer.groundings[0].mask_logits)
+        del answer
+        until = time.monotonic() + 5
+        while masks() is not None:
+            gc.collect()
+            assert time.monotonic() < until
+            time.sleep(0.01)
+
+
 def test_texts_are_encoded_once_and_the_least_recently_used_leave() -> None:
     engine = ScriptedEngine()
     with running(engine, text_cache_bytes=250) as model:  # room for two
@@ -356,8 +373,11 @@ def test_nothing_is_accepted_before_the_model_is_ready_or_after_the_end() -> Non
 
 
 def test_a_failed_load_keeps_its_reason() -> None:
-    def load(report: Callable[[str], None]) -> ScriptedEngine:
+    def load(report: Callable[[Phase], None]) -> ScriptedEngine:
         report("loading")
+        assert "weights are mapped" in model.state.reason
+        with pytest.raises(NotReady, match=r"the model is not ready \(loading\): weights are mapped"):
+            ask(model, "0.1")
         raise ModelUnavailable("SAM3_MODEL: no weights")
 
     model = ModelThread(load)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -137,6 +138,21 @@ def test_refuses_a_truncated_weight_file(tmp_path: Path) -> None:
     (folder / "model.safetensors").write_bytes(data[: len(data) // 2])
     with pytest.raises(ModelUnavailable, match="broken"):
         pretrained.load(Checkpoint(folder, "broken", "0"), torch.device("cpu"), torch.float32)
+
+
+def test_patches_have_their_exact_places_in_half_precision(tmp_path: Path) -> None:
+    """14 patches a side, for rotations learnt with 8: the places are sevenths, which bfloat16 does not have."""
+    folder = tmp_path / "model"
+    shutil.copytree(EMBEDDED, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["vision_config"]["backbone_config"]["image_size"] = 14 * 14
+    (folder / "config.json").write_text(json.dumps(config))
+    models = [pretrained.read(Checkpoint(folder, "odd", "0"), dtype)[0] for dtype in (torch.float32, torch.bfloat16)]
+    layers = [model.vision_encoder.backbone.layers for model in models]
+    for full, half in zip(*layers, strict=True):
+        assert half.position_ids.dtype == torch.float32
+        torch.testing.assert_close(half.position_ids, full.position_ids, atol=0, rtol=0)
+    assert any((full.position_ids != full.position_ids.bfloat16()).any() for full in layers[0])
 
 
 def test_half_precision_agrees_with_full(engine: Sam3Engine, scene: NDArray[np.uint8]) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from service.engine.base import Grounding, Phrase
-from service.engine.schedule import Encode, Ground, Schedule, Task, Work
+from service.engine.schedule import Encode, Ground, Schedule
+from service.engine.work import Task, Work
 
 NOTHING = Grounding(np.zeros(0, np.float32), np.zeros((0, 4), np.float32), np.zeros((0, 2, 2), np.float32))
 

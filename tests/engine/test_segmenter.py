@@ -21,7 +21,7 @@ from service.engine.base import Grounding, Query
 from service.engine.batcher import BatchPolicy, ModelThread
 from service.engine.images import ImageLimits
 from service.engine.loading import EngineConfig, load_engine
-from service.engine.place import Terms
+from service.engine.queue_slot import Terms
 from service.engine.segmenter import Segmenter
 from service.engine.weights import EMBEDDED
 from service.errors import BadField, DeadlineExceeded, NotAnImage, TooLong

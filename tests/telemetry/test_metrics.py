@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.engine.batcher import BatchPolicy, ModelThread
-from service.engine.place import Terms
+from service.engine.queue_slot import Terms
 from service.telemetry.metrics import Metrics, metrics_table, render
 from service.telemetry.model_metrics import ModelMetrics
 from tests.scripted import ScriptedEngine
@@ -159,7 +159,7 @@ def gauges(model: ModelThread) -> Samples:
 
 def test_places_in_the_queue_are_told_apart(model: ModelThread) -> None:
     model.start().result(30)
-    with model.place(), model.place(EVENT), model.place(EVENT):
+    with model.slot(), model.slot(EVENT), model.slot(EVENT):
         samples = gauges(model)
         assert (samples("sam3_queue_depth", kind="people"), samples("sam3_queue_depth", kind="events")) == (1, 2)
     samples = gauges(model)

@@ -20,6 +20,8 @@ import grpc
 import pytest
 from google.pubsub_v1 import PublisherClient, types
 
+from service.core.envelopes import Message
+from service.core.letters import dead_letter
 from tools import cli
 from tools.localcloud import clients
 from tools.localcloud.pubsub.names import subscription_path, topic_path
@@ -161,13 +163,18 @@ def test_a_look_shows_everything_and_changes_nothing(post: Post) -> None:
 def test_what_is_sent_back_is_what_it_was(post: Post) -> None:
     """Also with names that a publisher's parameters have, and a `reason` of its own where Pub/Sub forwarded it."""
     post.forwarded(b"forwarded", reason="mine", topic="t", data="d", timeout="5", **UPLOAD)
+    own = dead_letter(
+        Message(b"named alike", {"reason": "mine", "subscription": "weekly"}, "1", post.source), "not JSON"
+    )
+    post.publish(own.data, dict(own.attributes))
     post.rejected(b"rejected", color="red")
     status, lines, said = post.redrive("--go")
     assert (status, {line["outcome"] for line in lines}) == (0, {"republished"})
-    assert said == "2 messages looked at: 2 republished\n"
+    assert said == "3 messages looked at: 3 republished\n"
     back = {message.data: dict(message.attributes) for message in post.left(post.source).values()}
     assert back == {
         b"forwarded": {"reason": "mine", "topic": "t", "data": "d", "timeout": "5", **UPLOAD},
+        b"named alike": {"reason": "mine", "subscription": "weekly"},
         b"rejected": {"color": "red"},
     }
     assert post.left() == {}

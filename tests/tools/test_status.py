@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from service.core.events import Rules
 from service.core.naming import is_image, is_sidecar, sidecar_names
 from service.gcp.storage import ObjectInfo
-from service.worker.surroundings import ERROR_CODE, INPUT_GENERATION
+from service.worker.model import ERROR_CODE, INPUT_GENERATION
 from tools import cli
 from tools.localcloud.cloud import LocalCloud
 from tools.localcloud.settings import LocalCloudSettings
@@ -181,6 +181,55 @@ def test_a_name_without_room_for_its_documents_has_failed(shelf: Shelf) -> None:
     name = "x" * (1020 - len(shelf.prefix)) + ".jpg"
     shelf.put(name)
     assert shelf.states() == {name: ("failed", "name_too_long")}
+
+
+def test_results_elsewhere_are_found_by_reading_sidecars(shelf: Shelf) -> None:
+    def sidecar(name: str, output: str = "") -> dict[str, str]:
+        place = f"gs://{OUTPUT}/orders/{shelf.prefix}{output or name}.json"
+        text = json.dumps({"prompts": ["cat"], "output": place})
+        generation = str(shelf.put(name))
+        recorded = shelf.source("sidecar", f"{name}.prompts.json", shelf.put(f"{name}.prompts.json", text))
+        marks = {"sam3_input_generation": generation, "sam3_job_id": "x"} | recorded
+        return {key.replace("_", "-"): value for key, value in marks.items()}
+
+    def order(name: str, metadata: dict[str, str]) -> None:
+        shelf._put(OUTPUT, f"orders/{shelf.prefix}{name}", "{}", "application/json", metadata)
+
+    order("done.jpg.json", sidecar("done.jpg"))
+    order("failed.jpg.error.json", sidecar("failed.jpg") | {"sam3-error-code": "not_an_image"})
+    order("old.jpg.json", sidecar("old.jpg") | {"sam3-input-generation": "1"})
+    sidecar("taken.jpg")
+    order("taken.jpg.json", {})
+    sidecar("missing.jpg")
+    shelf.made("moved.jpg.json", **shelf.image("moved.jpg"))
+    order("moved.jpg.json", sidecar("moved.jpg"))
+    shelf.image("plain.jpg")
+    shelf.put("broken.jpg")
+    shelf.put("broken.jpg.prompts.json", "{broken")
+    assert set(shelf.states().values()) == {("missing", ""), ("outdated", "the image is newer")}
+    assert shelf.states("--read-sidecars") == {
+        "done.jpg": ("done", ""),
+        "failed.jpg": ("failed", "not_an_image"),
+        "old.jpg": ("outdated", "the image is newer"),
+        "taken.jpg": ("failed", "output_taken"),
+        "missing.jpg": ("missing", ""),
+        "moved.jpg": ("done", ""),
+        "plain.jpg": ("missing", ""),
+        "broken.jpg": ("missing", ""),
+    }
+    lines = shelf.status("--json", "--list", "failed", "--read-sidecars")[1].splitlines()[:-1]
+    orders = f"gs://{OUTPUT}/orders/{shelf.prefix}"
+    assert {json.loads(line)["documents"][0] for line in lines} == {
+        f"{orders}failed.jpg.error.json",
+        f"{orders}taken.jpg.json",
+    }
+
+
+def test_what_the_service_has_written_is_no_image(shelf: Shelf) -> None:
+    """A picture beside a result that lies in the input bucket."""
+    shelf.put("mine.overlay.webp")
+    shelf.put("a.overlay.webp", **{"sam3-job-id": "x"})
+    assert shelf.states() == {"mine.overlay.webp": ("waiting", "")}
 
 
 def test_settings_decide_what_is_an_input_and_where_its_outputs_are(

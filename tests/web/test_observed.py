@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,37 +15,33 @@ from flask.testing import FlaskClient
 
 from service.app import create_app
 from service.core.context import current
-from service.core.results import ImageInfo, ModelInfo, Segmentation
-from service.engine.batcher import State
+from service.core.observe import Observer
 from service.settings import Settings
-from service.web.logs import JsonFormatter
+from service.telemetry.logs import JsonFormatter
+from tests.scripted import ScriptedEngine
+from tests.staged import picture, segmenter_of
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 SPAN = "00f067aa0ba902b7"
+PIXEL = picture()
 
 
-class StagedSegmenter:
-    """Finds nothing, or raises; what it logs itself belongs to the request."""
+class Chatty(Observer):
+    """Logs in the middle of a request, on its thread."""
 
-    info = ModelInfo("staged", "1", "cpu", "float32")
-    state = State("ready")
-    error: Exception | None = None
-
-    def segment(self, data: bytes, prompt_set: Any, terms: Any = None) -> Segmentation:
-        logging.getLogger("staged").info("deep inside")
-        if self.error:
-            raise self.error
-        return Segmentation(ImageInfo(10, 10), self.info, ())
+    def found(self, instances: int) -> None:
+        logging.getLogger("chatty").info("deep inside")
 
 
 @pytest.fixture
-def segmenter() -> StagedSegmenter:
-    return StagedSegmenter()
+def engine() -> ScriptedEngine:
+    return ScriptedEngine()
 
 
 @pytest.fixture
-def client(segmenter: StagedSegmenter) -> FlaskClient:
-    return create_app(Settings.from_environment({}), segmenter, None).test_client()  # type: ignore[arg-type]
+def client(engine: ScriptedEngine) -> Iterator[FlaskClient]:
+    with segmenter_of(engine, observer=Chatty()) as segmenter:
+        yield create_app(Settings.from_environment({}), segmenter, None).test_client()
 
 
 class Lines(logging.StreamHandler[io.StringIO]):
@@ -73,8 +71,8 @@ def lines() -> Iterator[Lines]:
     root.removeHandler(handler)
 
 
-def post(client: FlaskClient, headers: dict[str, str] | None = None, image: bytes = b"x") -> Any:
-    data = {"image": (io.BytesIO(image), "x.jpg"), "prompts": "cat"}
+def post(client: FlaskClient, headers: dict[str, str] | None = None, image: bytes = PIXEL) -> Any:
+    data = {"image": (io.BytesIO(image), "x.png"), "prompts": "cat"}
     return client.post("/segment?token=in-the-query", data=data, headers=headers)
 
 
@@ -109,6 +107,15 @@ def test_one_line_tells_of_a_request(client: FlaskClient, lines: Lines) -> None:
     assert line["logging.googleapis.com/labels"] == {"request_id": "order-7"}
 
 
+def test_a_line_says_when_to_the_millisecond(client: FlaskClient, lines: Lines) -> None:
+    """In the form of RFC 3339, which Cloud Logging orders lines by."""
+    before = datetime.now(UTC)
+    post(client)
+    time = lines.of("POST /segment")["time"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", time)
+    assert timedelta(milliseconds=-1) <= datetime.fromisoformat(time) - before <= timedelta(minutes=1)
+
+
 def test_lines_from_deep_inside_belong_to_it_too(client: FlaskClient, lines: Lines) -> None:
     post(client, {"X-Cloud-Trace-Context": f"{TRACE}/1;o=0", "X-Request-Id": "a"})
     post(client, {"X-Request-Id": "b"})
@@ -122,11 +129,15 @@ def test_lines_from_deep_inside_belong_to_it_too(client: FlaskClient, lines: Lin
 
 @pytest.mark.parametrize("error", [None, RuntimeError("a defect")])
 def test_neither_secrets_nor_images_are_in_it(
-    client: FlaskClient, segmenter: StagedSegmenter, lines: Lines, error: Exception | None
+    client: FlaskClient, engine: ScriptedEngine, lines: Lines, error: Exception | None
 ) -> None:
-    segmenter.error = error
+    def fail(prompts: int) -> None:
+        if error:
+            raise error
+
+    engine.before = fail
     headers = {"Authorization": "Bearer secret-token", "Cookie": "secret-cookie", "X-Request-Id": "secret id"}
-    answer = post(client, headers, image=b"secret-pixels")
+    answer = post(client, headers, image=PIXEL + b"secret-pixels")
     assert answer.status_code == (500 if error else 200)
     assert lines.of("POST /segment")["status"] == answer.status_code
     assert "secret" not in lines.text()

@@ -22,9 +22,10 @@ from werkzeug.serving import make_server
 from service import errors
 from service.app import create_app
 from service.core.results import ModelInfo
-from service.engine.batcher import BatchPolicy, ModelThread, State
+from service.engine.batcher import BatchPolicy, ModelThread
 from service.engine.images import ImageLimits
 from service.engine.segmenter import Segmenter
+from service.engine.state import State
 from service.settings import Settings
 from service.web import openapi
 from tests.scripted import ScriptedEngine

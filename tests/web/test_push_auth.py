@@ -16,12 +16,12 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from flask.testing import FlaskClient
 from google.auth import crypt, jwt
 
-from service.app import create_app
-from service.engine.batcher import State
+from service.app import create_app, push_check
 from service.errors import CloudUnavailable, Forbidden, ServiceError, Unauthorized
 from service.gcp.push_tokens import PushTokens
 from service.settings import Settings
 from tests.serving import serving
+from tests.staged import unstarted_segmenter
 from tools.localcloud.pubsub.oidc import TokenIssuer
 
 AUDIENCE, ACCOUNT = "sam3", "pusher@p.iam.gserviceaccount.com"
@@ -103,8 +103,8 @@ def segment(value: Any) -> str:
     return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
 
 
-def unsigned(algorithm: str, signature: str = "") -> str:
-    return f"{segment({'alg': algorithm, 'kid': 'localcloud', 'typ': 'JWT'})}.{segment(claims())}.{signature}"
+def unsigned(algorithm: str, signature: str = "", **changes: Any) -> str:
+    return f"{segment({'alg': algorithm, 'kid': 'localcloud', 'typ': 'JWT'})}.{segment(claims(**changes))}.{signature}"
 
 
 def of_another_key() -> str:
@@ -145,8 +145,8 @@ def test_claims_that_may_not(
         tokens.check(f"Bearer {sign(**changes)}")
 
 
-def with_its_signature_removed() -> str:
-    return unsigned("RS256", "SIGNATURE_REMOVED_BY_GOOGLE")
+def with_its_signature_removed(**changes: Any) -> str:
+    return unsigned("RS256", "SIGNATURE_REMOVED_BY_GOOGLE", **changes)
 
 
 NO_TOKENS = {
@@ -208,16 +208,10 @@ def test_a_key_server_that_is_not_there() -> None:
             tokens.check(f"Bearer {unsigned('RS256')}")
 
 
-class Nobody:
-    """A segmenter that nobody gets to."""
-
-    state = State("ready")
-
-
 @pytest.fixture
 def client(tokens: PushTokens) -> FlaskClient:
     settings = Settings.from_environment({})
-    return create_app(settings, Nobody(), None, check_push=tokens.check).test_client()  # type: ignore[arg-type]
+    return create_app(settings, unstarted_segmenter(), None, check_push=tokens.check).test_client()
 
 
 def test_the_door_asks_before_it_reads_anything(client: FlaskClient, sign: Sign) -> None:
@@ -239,6 +233,65 @@ def test_only_that_door_asks(client: FlaskClient) -> None:
 
 
 def test_with_iam_nobody_asks() -> None:
-    client = create_app(Settings.from_environment({}), Nobody(), None).test_client()  # type: ignore[arg-type]
+    client = create_app(Settings.from_environment({}), unstarted_segmenter(), None).test_client()
     removed = {"Authorization": f"Bearer {with_its_signature_removed()}"}
     assert client.post("/events", data=b"{}", headers=removed).json["code"] == "events_off"
+
+
+@pytest.fixture
+def of_account() -> Iterator[FlaskClient]:
+    """As on Cloud Run, with PUSH_AUTH=iam and one account that may push."""
+    settings = Settings.from_environment({"PUSH_SERVICE_ACCOUNT": ACCOUNT})
+    with ExitStack() as stack:
+        check = push_check(settings, stack)
+        yield create_app(settings, unstarted_segmenter(), None, check_push=check).test_client()
+
+
+SOMEBODY = "somebody@p.iam.gserviceaccount.com"
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, (503, "events_off")),
+        ({"email": SOMEBODY}, (403, "forbidden")),
+        ({"email": None}, (403, "forbidden")),
+        ({"email_verified": False}, (403, "forbidden")),
+        ({"email_verified": None}, (403, "forbidden")),
+    ],
+)
+def test_with_iam_only_the_account_that_is_set_may_push(
+    of_account: FlaskClient, changes: dict[str, Any], expected: tuple[int, str]
+) -> None:
+    headers = {"Authorization": f"Bearer {with_its_signature_removed(**changes)}"}
+    answer = of_account.post("/events", data=b"{}", headers=headers)
+    assert (answer.status_code, answer.json["code"]) == expected
+    assert of_account.post("/segment").status_code == 400
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        *(None, "", "Basic cHVzaGVyOnNlY3JldA==", "Bearer ", "Bearer garbage", "Bearer a.b.c", "Bearer \xfc.\xfc.\xfc"),
+        f"Bearer {segment([])}.{segment([])}.{segment([])}",
+        f"Bearer x.{segment('text')}.x",
+        f"Bearer {segment({})}.{'W' * 100_000}.",
+    ],
+)
+def test_with_iam_and_an_account_there_must_be_a_token(of_account: FlaskClient, authorization: str | None) -> None:
+    headers = {} if authorization is None else {"Authorization": authorization}
+    answer = of_account.post("/events", data=b"{}", headers=headers)
+    assert (answer.status_code, answer.json["code"]) == (401, "unauthorized")
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("checked", [lambda: f"Bearer {with_its_signature_removed(email=SOMEBODY)}", str])
+def test_a_token_that_cloud_run_has_not_checked_is_no_token(
+    of_account: FlaskClient, checked: Callable[[], str]
+) -> None:
+    """With X-Serverless-Authorization the platform looks at nothing else: anybody could write the other header."""
+    forged = f"Bearer {with_its_signature_removed()}"
+    headers = {"X-Serverless-Authorization": checked(), "Authorization": forged}
+    assert of_account.post("/events", data=b"{}", headers=headers).status_code in (401, 403)
+    headers = {"X-Serverless-Authorization": forged, "Authorization": "Bearer of-somebody-elses"}
+    assert of_account.post("/events", data=b"{}", headers=headers).json["code"] == "events_off"

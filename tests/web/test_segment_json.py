@@ -122,7 +122,7 @@ def test_bodies_that_are_no_json(service: Any, body: bytes, detail: str) -> None
         ({"threshold": None}, "threshold: None is not allowed"),
         ({"return_masks": "yes"}, "return_masks: 'yes' is not allowed; it must be true or false"),
         ({"max_instances": True}, "max_instances: True is not allowed"),
-        ({"treshold": 0.5}, "treshold: 0.5 is not allowed; there is no such field"),
+        ({"treshold": 0.5}, "treshold: 'treshold' is not allowed; there is no such field"),
         ({"image": "?"}, "image: '1 characters' is not allowed; it must be the image file in base64"),
         ({"image_uri": "gs://photos/a.jpg"}, "give it or image, not both"),
     ],

@@ -54,6 +54,7 @@ def test_it_listens_before_the_model_is_there(
     eventually(answers, 100)
     assert seen[0].status_code == 503
     assert seen[0].json()["phase"] in ("starting", "importing")
+    assert seen[0].json()["reason"]
     assert seen[0].headers["Retry-After"] == "5"
     assert requests.get(f"{service.url}/health", timeout=30).ok
     refused = requests.post(f"{service.url}/segment", files={"image": b"x"}, data={"prompts": "cat"}, timeout=30)

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 
-def register(subparsers: Any) -> None:
+def register(subparsers: Any, purpose: str) -> None:
     """Add `sam3 bench`."""
-    parser = subparsers.add_parser("bench", help="measure this service beside the one it grew from")
+    parser = subparsers.add_parser("bench", help=purpose, description=purpose)
     parser.add_argument("--only", nargs="+", metavar="NAME", default=[], help="these measurements alone")
     parser.add_argument("--quick", action="store_true", help="a small share in seconds; targets are not judged")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")

@@ -13,21 +13,20 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from urllib3 import encode_multipart_formdata
+
 from tools.bench.cell import answer
 
-_BOUNDARY = "bench-of-sam3-service"
 _TIMEOUT_S = 600
 NO_ANSWER = 0
 """The status of a request whose connection broke."""
 
 
 def multipart(image: bytes, fields: Mapping[str, str | Sequence[str]]) -> tuple[bytes, dict[str, str]]:
-    """Body and headers of a form with the file `image` and text fields (RFC 7578)."""
+    """Body and headers of a form with the file `image` and text fields."""
     rows = [(name, value) for name, given in fields.items() for value in ([given] if isinstance(given, str) else given)]
-    parts = [f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="{n}"\r\n\r\n{v}\r\n'.encode() for n, v in rows]
-    head = f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="image"; filename="image"\r\n\r\n'
-    body = b"".join((*parts, head.encode(), image, f"\r\n--{_BOUNDARY}--\r\n".encode()))
-    return body, {"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}"}
+    body, kind = encode_multipart_formdata([*rows, ("image", ("image", image))])
+    return body, {"Content-Type": kind}
 
 
 class Client:

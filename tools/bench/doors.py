@@ -20,6 +20,7 @@ from tools.bench.report import Check, Row, Section, Target
 from tools.bench.server import Server
 from tools.localcloud.cloud import LocalCloud
 from tools.localcloud.settings import LocalCloudSettings
+from tools.staged import STAGED
 
 CLIENTS = 16
 _BATCH_MS = 100
@@ -40,12 +41,12 @@ def measure(plan: Plan) -> list[Section]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "image.jpg").write_bytes(jpeg)
-        with server.started(server.STAGED, environment, folder / "direct.log") as running:
+        with server.started(STAGED, environment, folder / "direct.log") as running:
             rows = _overhead(running, jpeg, plan.pick(40, 3))
             direct, check = _direct_busy(running, folder / "image.jpg", plan.pick(10.0, 1.0))
         with LocalCloud(LocalCloudSettings(push_concurrency=CLIENTS)) as cloud:
             environment |= cloud.environment()
-            with server.started(server.STAGED, environment, folder / "events.log") as running:
+            with server.started(STAGED, environment, folder / "events.log") as running:
                 events = _events_busy(running, cloud, jpeg, plan.pick(400, 20))
     for door, share in (("POST /segment", direct), ("POST /events", events)):
         rows.append(Row(f"engine busy, {door}", share * 100, "%", target=Target(95, of="ours", least=True)))

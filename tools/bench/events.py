@@ -19,6 +19,7 @@ from tools.bench.report import Check, Row, Section, Target
 from tools.bench.server import Server
 from tools.localcloud.cloud import LocalCloud
 from tools.localcloud.settings import LocalCloudSettings
+from tools.staged import STAGED
 
 _BATCH_MS = 100
 _BATCH = 4  # prompts that share a forward on a CPU, and so the prompts of each image here
@@ -60,7 +61,7 @@ class _Run:
         """Events a second, milliseconds of a duplicate, and whether every image has a result."""
         names = [f"{number:05}.png" for number in range(images)]
         with LocalCloud(LocalCloudSettings(push_concurrency=_PUSHES)) as cloud:
-            with server.started(server.STAGED, cloud.environment() | self._environment, self._log) as running:
+            with server.started(STAGED, cloud.environment() | self._environment, self._log) as running:
                 took_s = _upload_all(running, cloud, names)
                 duplicate_ms = median(_duplicates(running, cloud, names[0], duplicates)) if duplicates else 0.0
             written = {blob.name for blob in cloud.storage.list_blobs(cloud.settings.output_bucket)}

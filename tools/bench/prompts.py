@@ -24,6 +24,7 @@ from tools.bench.finds import choose_threshold, same_finds
 from tools.bench.inputs import PROMPTS, SIZE_1MP_HW, encoded, photo
 from tools.bench.plan import Plan
 from tools.bench.report import Check, Pairs, Section, Target
+from tools.clocked import Clocked
 
 _METHOD = (
     "A 1 MP JPEG to JSON with masks and contours, on {model}; the threshold lets a few prompts find several instances "
@@ -88,8 +89,8 @@ def _baseline(
 def _ours(
     engine: Engine[Any, Any], images: Sequence[bytes], prompts: Sequence[str], threshold: float
 ) -> dict[str, Any]:
-    clock = engines.Clocked(engine)
-    with engines.serving(clock) as segmenter:
+    clock = Clocked(engine)
+    with engines.serving(lambda: clock) as segmenter:
         start = time.perf_counter()
         body = answer_body(segmenter, images[0], prompts, threshold)
         total_s, model_s = time.perf_counter() - start, clock.read().busy_s

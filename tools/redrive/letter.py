@@ -18,8 +18,6 @@ _COUNT = f"{_FORWARDED}SourceDeliveryCount"
 _SUBSCRIPTION = f"{_FORWARDED}SourceSubscription"
 _PROJECT = f"{_FORWARDED}SourceSubscriptionProject"
 _PUBLISHED = f"{_FORWARDED}SourceTopicPublishTime"
-# What the worker adds to a message that it cannot read.
-_OURS = ("reason", "subscription")
 _SHOWN_BYTES = 60
 
 
@@ -92,7 +90,7 @@ def _original(attributes: Mapping[str, str]) -> dict[str, str]:
     """Without what was added on the way here. What Pub/Sub has forwarded may have a `reason` of its own."""
     if _forwarded(attributes):
         return {name: value for name, value in attributes.items() if not name.startswith(_FORWARDED)}
-    return restored({name: value for name, value in attributes.items() if name not in _OURS})
+    return restored(attributes)
 
 
 def _subscription(attributes: Mapping[str, str]) -> str:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 
-def register(subparsers: Any) -> None:
+def register(subparsers: Any, purpose: str) -> None:
     """Add `sam3 soak`."""
-    parser = subparsers.add_parser("soak", help="thousands of events, lost calls, kills; checks that nothing is lost")
+    parser = subparsers.add_parser("soak", help=purpose, description=purpose)
     parser.add_argument("--quick", action="store_true", help="a small share of it, in less than a minute")
     parser.add_argument("--images", type=int, metavar="N", help="how many (2000; quick: 60)")
     parser.add_argument("--kills", type=int, metavar="N", help="kill -9 of the service on the way (5; quick: 1)")

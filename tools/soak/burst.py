@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from service.__main__ import PROCESS
 from tools.bench.inputs import encoded, photo
 from tools.localcloud.cloud import LocalCloud
 from tools.localcloud.faults import Proxies, Script
 from tools.localcloud.settings import LocalCloudSettings
+from tools.process import ServiceProcess
 from tools.soak.plan import Plan
-from tools.soak.service import Service
+from tools.staged import STAGED
 
 _BATCH_MS = 20
 
@@ -30,43 +33,51 @@ def run(plan: Plan, folder: Path) -> tuple[dict[str, Any], list[str]]:
 
 
 def _burst(plan: Plan, folder: Path, load_s: float) -> tuple[dict[str, Any], list[str]]:
-    count = plan.burst_queues * plan.queue_size
-    environment = {
-        "BENCH_BATCH_MS": str(_BATCH_MS),
-        "BENCH_SIDE": "64",
-        "BENCH_LOAD_S": str(load_s),
-        "QUEUE_SIZE": str(plan.queue_size),
-        "EVENT_WAIT_S": "0",  # no waiting in line: a full queue is 429 at once
-    }
+    names = [f"burst/{number}" for number in range(plan.burst_queues * plan.queue_size)]
     script = Script()
     with (
         LocalCloud(LocalCloudSettings(push_concurrency=64, max_backoff_s=plan.max_backoff_s)) as cloud,
         Proxies(cloud, script) as proxies,
     ):
-        names = [f"burst/{number}" for number in range(count)]
-        image = encoded(photo((60, 80)), ".png")
-        with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda name: _upload(cloud, name, image), names))
-        with Service(proxies.environment() | environment, folder / f"burst-{load_s:g}.log") as service:
+        _upload(cloud, names)
+        environment = proxies.environment() | _environment(plan, load_s)
+        with ServiceProcess(environment, folder / f"burst-{load_s:g}.log", (sys.executable, *STAGED)) as service:
             service.start()
             if load_s == 0:
                 service.wait_until_ready()
             proxies.push_to(service.url)
-            cloud.wait_until_quiet(plan.timeout_s, received=2 * count)
+            cloud.wait_until_quiet(plan.timeout_s, received=2 * len(names))
             faults = _faults(cloud, names)
         pushed = cloud.statistics()[cloud.settings.uploads_subscription]
     deliveries = Counter(call.subject for call in script.calls() if call.kind == "push")
     figures = {
-        "images": count,
+        "images": len(names),
         "deliveries refused": pushed.nacked,
         "most deliveries of a message": max(deliveries.values()),
     }
     return figures, faults + ([f"{pushed.dead} dead letters"] if pushed.dead else [])
 
 
-def _upload(cloud: LocalCloud, name: str, image: bytes) -> None:
-    cloud.upload(f"{name}.prompts.json", json.dumps(["cat"]), "application/json")
-    cloud.upload(f"{name}.png", image, "image/png")
+def _environment(plan: Plan, load_s: float) -> dict[str, str]:
+    return PROCESS | {
+        "BENCH_BATCH_MS": str(_BATCH_MS),
+        "BENCH_SIDE": "64",
+        "BENCH_LOAD_S": str(load_s),
+        "QUEUE_SIZE": str(plan.queue_size),
+        "EVENT_WAIT_S": "0",  # no waiting in line: a full queue is 429 at once
+    }
+
+
+def _upload(cloud: LocalCloud, names: list[str]) -> None:
+    """An image and its prompts under each name, the prompts first."""
+    image = encoded(photo((60, 80)), ".png")
+
+    def one(name: str) -> None:
+        cloud.upload(f"{name}.prompts.json", json.dumps(["cat"]), "application/json")
+        cloud.upload(f"{name}.png", image, "image/png")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(one, names))
 
 
 def _faults(cloud: LocalCloud, names: list[str]) -> list[str]:

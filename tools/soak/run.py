@@ -16,15 +16,17 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from service.__main__ import PROCESS
 from tools.localcloud.cloud import LocalCloud
 from tools.localcloud.faults import Proxies, Script
 from tools.localcloud.settings import LocalCloudSettings
+from tools.process import ServiceProcess
 from tools.soak import burst, checks
 from tools.soak.plan import Plan
-from tools.soak.service import Service
 from tools.soak.traffic import Traffic
+from tools.staged import STAGED
 
-_ENGINE = {"BENCH_BATCH_MS": "5", "BENCH_SIDE": "64"}
+_ENGINE = PROCESS | {"BENCH_BATCH_MS": "5", "BENCH_SIDE": "64"}
 _AHEAD = 150
 _POLL_S = 0.1
 _SHOWN = 20
@@ -62,7 +64,8 @@ def soak(plan: Plan, folder: Path) -> tuple[dict[str, Any], list[str]]:
     )
     start = time.perf_counter()
     with LocalCloud(settings) as cloud, Proxies(cloud, script) as proxies:
-        with Service(proxies.environment() | _ENGINE, folder / "service.log") as service:
+        environment = proxies.environment() | _ENGINE
+        with ServiceProcess(environment, folder / "service.log", (sys.executable, *STAGED)) as service:
             service.start()
             service.wait_until_ready()
             proxies.push_to(service.url)
@@ -73,7 +76,7 @@ def soak(plan: Plan, folder: Path) -> tuple[dict[str, Any], list[str]]:
             print(f"at rest after {took_s:.0f} s; checking", file=sys.stderr)
             rest = checks.Rest.of(cloud)
             if faults:
-                print(service.output(), file=sys.stderr)
+                print(service.last_output(), file=sys.stderr)
         statistics = cloud.statistics()
     faults += checks.violations(rest, traffic.planned)
     dead = sum(statistics[name].dead for name in settings.push_subscriptions)
@@ -81,7 +84,7 @@ def soak(plan: Plan, folder: Path) -> tuple[dict[str, Any], list[str]]:
     return _figures(plan, settings, script, rest, statistics, took_s), faults
 
 
-def _under_fire(plan: Plan, service: Service, traffic: Traffic, script: Script) -> list[str]:
+def _under_fire(plan: Plan, service: ServiceProcess, traffic: Traffic, script: Script) -> list[str]:
     """Send everything, and interrupt the service at even distances of the way; says which exits were not clean."""
     interruptions = ["kill"] * plan.kills + ["terminate"] * plan.terms
     Random(plan.seed).shuffle(interruptions)
@@ -94,8 +97,10 @@ def _under_fire(plan: Plan, service: Service, traffic: Traffic, script: Script) 
         print(f"{script.count('write')} documents written: {what}", file=sys.stderr)
         if what == "kill":
             service.kill()
-        elif (status := service.terminate()) != 0:
-            faults.append(f"SIGTERM: exit status {status}")
+        else:
+            service.terminate()
+            if (status := service.wait()) != 0:
+                faults.append(f"SIGTERM: exit status {status}")
         service.start()
         service.wait_until_ready()
     sender.join()

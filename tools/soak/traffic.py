@@ -39,7 +39,7 @@ class _Action:
 
 
 class Traffic:
-    """Sends everything of a plan. `begun` says how many images' work has been begun."""
+    """Sends everything of a plan from several clients at a time."""
 
     def __init__(self, plan: Plan, cloud: LocalCloud) -> None:
         self._plan = plan

@@ -9,20 +9,21 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from google.auth.exceptions import GoogleAuthError
 
 from service.core.events import Rules
-from service.core.naming import BUCKET_NAME, expand_prefix, gs_uri, is_folder_prompts
-from service.core.sources import folder_prompts_names
+from service.core.naming import BUCKET_NAME, expand_prefix, folder_of, folder_prompts_beside, gs_uri
+from service.core.sources import RankedPlace, ranked_places
 from service.errors import CloudUnavailable
 from service.gcp import storage
 from service.gcp.storage import ObjectInfo, ObjectStore
 from service.settings import BadSetting, Settings
+from tools.status.elsewhere import Elsewhere
 from tools.status.states import NAME_TOO_LONG, STATES, Verdict, judge, sources_of
 from tools.status.walk import Around, walk
 
@@ -65,14 +66,19 @@ class Place:
 
     bucket: str
     prefix: str
-    rules: Rules
-    default_prompts: bool
+    settings: Settings
+    read_sidecars: bool = False
+
+    @property
+    def rules(self) -> Rules:
+        """Where inputs come from and outputs go."""
+        return self.settings.rules
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the counts; 0 when nothing is failed, missing or outdated."""
     try:
-        place = find_place(arguments.uri, arguments.output, os.environ)
+        place = replace(find_place(arguments.uri, arguments.output, os.environ), read_sidecars=arguments.read_sidecars)
         with closing(storage.connect(connections=4)) as store:
             return _report(store, place, arguments)
     except (Usage, BadSetting) as error:
@@ -95,21 +101,24 @@ def find_place(uri: str, output: str | None, environment: Mapping[str, str]) -> 
     settings = Settings.from_environment(given)
     if bucket not in settings.input_buckets:
         raise Usage(f"{bucket!r} is not allowed; allowed: one of INPUT_BUCKETS ({', '.join(settings.input_buckets)})")
-    return Place(bucket, prefix, settings.rules, settings.default_prompts is not None)
+    return Place(bucket, prefix, settings)
 
 
-def look(store: ObjectStore, place: Place) -> Iterator[tuple[Around, Verdict]]:
+def look(store: ObjectStore, place: Place, elsewhere: Elsewhere) -> Iterator[tuple[Around, Verdict]]:
     """Judge every image of the place, as the lists come in. CloudUnavailable when they do not."""
     folders = Folders(store, place.bucket)
+    default = place.settings.default_prompts is not None
     for around in walk(*_lists(store, place), place.bucket, place.rules):
-        names = folder_prompts_names(place.bucket, around.image.name, place.rules)
-        sources = sources_of(
-            place.bucket, around.image, around.sidecars, names, folders.above(names), default=place.default_prompts
-        )
+        places = ranked_places(place.bucket, around.image.name, place.rules)
+        prompts = [*around.sidecars, *folders.above(places)]
+        sources = sources_of(place.bucket, around.image, places, prompts, default=default)
         if around.names is None:
-            yield around, Verdict("failed", NAME_TOO_LONG)
+            verdict = Verdict("failed", NAME_TOO_LONG)
         else:
-            yield around, judge(around.image, around.documents, around.names[1], sources)
+            verdict = judge(around.image, around.documents, around.names[1], sources)
+        if verdict.state in _UNFINISHED and place.read_sidecars:
+            verdict = elsewhere.judge(around, sources) or verdict
+        yield around, verdict
 
 
 class Folders:
@@ -120,15 +129,15 @@ class Folders:
         self._bucket = bucket
         self._known: dict[str, list[ObjectInfo]] = {}
 
-    def above(self, names: tuple[str, ...]) -> list[ObjectInfo]:
-        """Those of the names that exist; only these folders are remembered."""
-        wanted = dict.fromkeys(name.rpartition("_prompts.")[0] for name in names)
+    def above(self, places: Sequence[RankedPlace]) -> list[ObjectInfo]:
+        """The folders' prompts that exist at these places; only these folders are remembered."""
+        names = [place.name for place in places if place.kind == "folder"]
+        wanted = dict.fromkeys(folder_of(name) for name in names)
         self._known = {folder: self._known[folder] if folder in self._known else self._ask(folder) for folder in wanted}
         return [info for found in self._known.values() for info in found if info.name in names]
 
     def _ask(self, folder: str) -> list[ObjectInfo]:
-        there = self._store.list(self._bucket, f"{folder}_prompts.")
-        return [info for info in there if is_folder_prompts(info.name)]
+        return list(self._store.stat_all(self._bucket, folder_prompts_beside(folder)).values())
 
 
 def _lists(store: ObjectStore, place: Place) -> tuple[Iterator[ObjectInfo], Iterator[ObjectInfo]]:
@@ -138,18 +147,22 @@ def _lists(store: ObjectStore, place: Place) -> tuple[Iterator[ObjectInfo], Iter
 
 def _report(store: ObjectStore, place: Place, arguments: argparse.Namespace) -> int:
     until = time.monotonic() + arguments.wait
-    while time.monotonic() < until and not _count(store, place).finished:
+    elsewhere = Elsewhere(store, place.bucket, place.settings)
+    while time.monotonic() < until and not _count(look(store, place, elsewhere)).finished:
         time.sleep(min(LOOK_AGAIN_S, max(0.0, until - time.monotonic())))
     wanted = STATES if "all" in arguments.list else tuple(arguments.list)
     show = _show_json if arguments.json else _show_text
-    counts = _count(store, place, lambda around, verdict: verdict.state in wanted and show(place, around, verdict))
+    images = look(store, place, elsewhere)
+    counts = _count(images, lambda around, verdict: verdict.state in wanted and show(place, around, verdict))
     _print_counts(counts, arguments)
     return 0 if counts.good else 1
 
 
-def _count(store: ObjectStore, place: Place, each: Callable[[Around, Verdict], object] = lambda *_: None) -> Counts:
+def _count(
+    images: Iterator[tuple[Around, Verdict]], each: Callable[[Around, Verdict], object] = lambda *_: None
+) -> Counts:
     counts = Counts()
-    for around, verdict in look(store, place):
+    for around, verdict in images:
         counts.add(verdict)
         each(around, verdict)
     return counts
@@ -161,7 +174,7 @@ def _show_text(place: Place, around: Around, verdict: Verdict) -> None:
 
 def _show_json(place: Place, around: Around, verdict: Verdict) -> None:
     line: dict[str, Any] = {"state": verdict.state, "image": gs_uri(place.bucket, around.image.name)}
-    documents = [gs_uri(place.rules.output_bucket, each.name) for each in around.documents]
+    documents = [gs_uri(place.rules.output_bucket, each.name) for each in around.documents] + around.elsewhere
     print(json.dumps(line | {"detail": verdict.detail, "documents": documents}, ensure_ascii=False))
 
 

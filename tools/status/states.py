@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from service.core.naming import gs_uri, sidecar_names
-from service.core.sources import PROMPTS_METADATA, PromptSource, SourceKind, object_source, recorded_source
+from service.core.naming import gs_uri
+from service.core.sources import PROMPTS_METADATA, PromptSource, RankedPlace, object_source, recorded_source
 from service.gcp.storage import ObjectInfo
-from service.worker.surroundings import ERROR_CODE, INPUT_GENERATION
+from service.worker.model import ERROR_CODE, INPUT_GENERATION, JOB_ID
 
 State = Literal["done", "failed", "missing", "outdated", "waiting"]
 STATES: tuple[State, ...] = get_args(State)
@@ -44,23 +44,21 @@ class Sources:
 
 
 def sources_of(
-    bucket: str,
-    image: ObjectInfo,
-    sidecars: Sequence[ObjectInfo],
-    folder_names: Sequence[str],
-    folders: Sequence[ObjectInfo],
-    *,
-    default: bool,
+    bucket: str, image: ObjectInfo, places: Sequence[RankedPlace], around: Sequence[ObjectInfo], *, default: bool
 ) -> Sources:
-    """Rank what lies around an image: sidecars, its own metadata, its folders' prompts, DEFAULT_PROMPTS."""
-    own = [image] if PROMPTS_METADATA in image.metadata else []
-    found: dict[str, tuple[SourceKind, ObjectInfo]] = {info.name: ("folder", info) for info in folders}
-    found |= {info.name: ("metadata", info) for info in own} | {info.name: ("sidecar", info) for info in sidecars}
-    names = (*sidecar_names(image.name), image.name, *folder_names)
-    ranked = (found[name] for name in names if name in found)
-    live = next((object_source(kind, bucket, info.name, info.generation) for kind, info in ranked), None)
-    uris = (*(gs_uri(bucket, name) for name in names), "")
-    return Sources(uris, live or (PromptSource("default") if default else None))
+    """Rank the prompts of an image; `places` are all where they may be, `around` has its sidecars and its folders'."""
+    there = {info.name: info.generation for info in around}
+    if PROMPTS_METADATA in image.metadata:
+        there[image.name] = image.generation
+    ranked = (object_source(kind, bucket, name, there[name]) for kind, name in places if name in there)
+    uris = (*(gs_uri(bucket, place.name) for place in places), "")
+    return Sources(uris, next(ranked, None) or (PromptSource("default") if default else None))
+
+
+def output_taken(found: Sequence[ObjectInfo]) -> Verdict | None:
+    """Say so when something at a named place was not written by the service: it fails, and leaves no document."""
+    foreign = any(JOB_ID not in each.metadata for each in found)
+    return Verdict("failed", "output_taken") if foreign else None
 
 
 def judge(image: ObjectInfo, documents: Sequence[ObjectInfo], error_name: str, sources: Sources) -> Verdict:

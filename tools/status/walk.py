@@ -10,6 +10,7 @@ from service.core.events import ImageArrived, Rules, SidecarArrived, classify_ob
 from service.core.naming import error_name, expand_prefix, output_name, sidecar_base, sidecar_names
 from service.errors import NameTooLong
 from service.gcp.storage import ObjectInfo
+from service.worker.model import JOB_ID
 
 
 @dataclass
@@ -23,6 +24,8 @@ class Around:
     """The last name, in the lists' common order, of what belongs to the image."""
     sidecars: list[ObjectInfo] = field(default_factory=list)
     documents: list[ObjectInfo] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
+    """URIs of what lies where its sidecar's `output` says, if anybody has looked."""
 
 
 def walk(inputs: Iterable[ObjectInfo], outputs: Iterable[ObjectInfo], bucket: str, rules: Rules) -> Iterator[Around]:
@@ -69,7 +72,7 @@ class _Window:
             for around in self.images:
                 if info.name in sidecar_names(around.image.name):
                     around.sidecars.append(info)
-        elif isinstance(arrived, ImageArrived):
+        elif isinstance(arrived, ImageArrived) and JOB_ID not in info.metadata:  # what the service wrote is no input
             self.images.append(self._around(info))
 
     def add_output(self, info: ObjectInfo) -> None:

@@ -35,6 +35,15 @@ override_resource {
 }
 
 override_resource {
+  target = google_service_account.build
+  values = {
+    email  = "build@my-project.iam.gserviceaccount.com"
+    member = "serviceAccount:build@my-project.iam.gserviceaccount.com"
+    name   = "projects/my-project/serviceAccounts/build@my-project.iam.gserviceaccount.com"
+  }
+}
+
+override_resource {
   target = google_pubsub_topic.all["uploads"]
   values = { id = "projects/my-project/topics/uploads" }
 }

@@ -19,6 +19,7 @@ from tools.bench.baseline import OneFileService
 from tools.bench.finds import choose_threshold, same_finds
 from tools.bench.inputs import PROMPTS, encoded, object_logits, photo
 from tools.bench.prompts import answer_body
+from tools.clocked import Clocked
 from tools.train_tiny.architecture import Size, make_config
 
 SCENE = EMBEDDED.parent / "demo" / "scene.png"
@@ -42,7 +43,7 @@ def test_identical_finds() -> None:
     one_file = OneFileService.load(EMBEDDED, "cpu", torch.float32)
     rgb = np.array(Image.open(SCENE).convert("RGB"))
     theirs = json.loads(one_file.segment(rgb, PROMPTS, 0.5))["results"]
-    with engines.serving(engine) as segmenter:
+    with engines.serving(lambda: engine) as segmenter:
         ours = json.loads(answer_body(segmenter, SCENE.read_bytes(), PROMPTS, 0.5))["results"]
     assert any(result["scores"] for result in ours)
     assert same_finds(theirs, ours)
@@ -64,13 +65,13 @@ def test_finds_differ_when_anything_does() -> None:
 def test_the_threshold_lets_about_so_many_through() -> None:
     engine, rgb = engines.load(EMBEDDED), photo((120, 160))
     threshold = choose_threshold(engine, rgb, kept=20)
-    with engines.serving(engine) as segmenter:
+    with engines.serving(lambda: engine) as segmenter:
         results = json.loads(answer_body(segmenter, encoded(rgb, ".png"), PROMPTS, threshold))["results"]
     assert 14 <= sum(len(result["scores"]) for result in results) <= 26
 
 
 def test_the_clock_counts_the_call_that_runs() -> None:
-    engine = engines.Clocked(engines.load(EMBEDDED))
+    engine = Clocked(engines.load(EMBEDDED))
     before = engine.read()
     engine.encode_text(["cat"])
     with engine._working():

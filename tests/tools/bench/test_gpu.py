@@ -46,4 +46,5 @@ def test_from_a_bare_checkout(tmp_path: Path) -> None:
     assert all(cell["ms"] > 0 and cell["error"] is None for cell in document["cells"])
     assert all(agreement["good"] for agreement in document["agreement_with_cpu"])
     assert document["skipped"] == []
+    assert document["failed"] == {}
     assert str(report.name) in done.stdout.splitlines()[-1]

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from tools.localcloud.cloud import LocalCloud
-from tools.localcloud.gcs import free_port
 from tools.localcloud.process import Process, ProcessError
 from tools.localcloud.settings import LocalCloudSettings
+from tools.ports import free_port
 
 DEADLINE_S = 30.0
 

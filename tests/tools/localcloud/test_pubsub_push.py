@@ -15,8 +15,8 @@ from google.auth.exceptions import InvalidValue
 from google.auth.transport.requests import Request
 from google.oauth2 import id_token
 
-from tools.localcloud.gcs import free_port
 from tools.localcloud.pubsub.admin import CERTS_PATH
+from tools.ports import free_port
 
 FAST_RETRY = {"minimum_backoff": timedelta(milliseconds=100), "maximum_backoff": timedelta(seconds=1)}
 

@@ -7,17 +7,19 @@ import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from service.engine.loading import choose_device
+from service.errors import ServiceError
 from tools.bench import machine, models
 from tools.bench.card import agreement, cells, flops, variants, whole
 from tools.bench.card.agreement import Agreement
 from tools.bench.card.cells import TRIAL, Cell, Scale
-from tools.bench.card.stopwatch import OUT_OF_MEMORY, Stopwatch, release
+from tools.bench.card.stopwatch import OUT_OF_MEMORY, Stopwatch, reason, release
 from tools.bench.card.table import lines
 from tools.bench.card.variants import Loaded, Variant
 from tools.bench.finds import choose_threshold
@@ -32,12 +34,12 @@ def main(given: Sequence[str] | None = None) -> int:
     cache = arguments.cache.absolute()
     checkpoint = models.full(cache) if model == "full" else models.embedded()
     try:
-        run = Run(device, checkpoint.folder, arguments)
+        run = Run(device, checkpoint.folder, model, arguments)
         run.everything()
     finally:
         if not arguments.keep:
             models.remove(cache)
-    return run.finish(arguments.out, model)
+    return run.finish()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -59,12 +61,14 @@ class Run:
 
     device: torch.device
     folder: Path
+    model: str
     arguments: argparse.Namespace
     cells: list[Cell] = field(default_factory=list)
     agreements: list[Agreement] = field(default_factory=list)
     ceilings: dict[str, float | None] = field(default_factory=dict)
     load_s: dict[str, float] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
     vision_flops: int = 0
     began: float = field(default_factory=time.monotonic)
 
@@ -81,15 +85,26 @@ class Run:
         return Scale() if self.device.type == "cuda" else TRIAL
 
     def everything(self) -> None:
-        """Correctness first, then the variants one after the other."""
+        """Correctness first, then the variants one after the other; what fails is noted, and the rest goes on."""
         self.vision_flops = flops.of_vision(self.folder)
-        self.agreements = agreement.compare(self.device, [v for v in self.variants if not v.compiled])
+        self._part("agreement", self._agree)
         small = self.folder == models.embedded().folder
         masks = (10, SIZE_1MP_HW) if small else (50, SIZE_12MP_HW)
         self._take(f"{masks[0]} masks", lambda: whole.postprocessing(self.device, self._stopwatch(), *masks))
         for variant in self.variants:
-            self._variant(variant)
+            self._part(variant.name, partial(self._variant, variant))
             release(self.device)
+
+    def _part(self, name: str, measure: Callable[[], None]) -> None:
+        """Measure, and write what there is: whoever lent the machine may take it back at any time."""
+        try:
+            measure()
+        except (RuntimeError, ServiceError) as problem:
+            self.failed[name] = reason(problem)
+        self._save()
+
+    def _agree(self) -> None:
+        self.agreements = agreement.compare(self.device, [v for v in self.variants if not v.compiled])
 
     def _variant(self, variant: Variant) -> None:
         if self._too_late(variant.name):
@@ -99,7 +114,10 @@ class Run:
         start = time.monotonic()
         loaded = variants.load(self.folder, self.device, variant)
         self.load_s[name] = round(time.monotonic() - start, 2)
-        self._take(f"vision, {name}", lambda: cells.vision(loaded, stopwatch, self.scale, self.vision_flops, ceiling))
+        if not variant.compiled:  # as the service calls it, it is compiled in encode_image only
+            self._take(
+                f"vision, {name}", lambda: cells.vision(loaded, stopwatch, self.scale, self.vision_flops, ceiling)
+            )
         threshold = choose_threshold(loaded.engine, photo(SIZE_1MP_HW))
         for part, measure in self._parts(loaded, stopwatch, threshold):
             self._take(f"{part}, {name}", measure)
@@ -107,17 +125,17 @@ class Run:
     def _parts(
         self, loaded: Loaded, stopwatch: Stopwatch, threshold: float
     ) -> list[tuple[str, Callable[[], Iterable[Cell]]]]:
-        whole_way: list[tuple[str, Callable[[], Iterable[Cell]]]] = [
+        with_vision: list[tuple[str, Callable[[], Iterable[Cell]]]] = [
+            ("encode_image", lambda: cells.encode_image(loaded, stopwatch, self.scale)),
             ("end to end", lambda: whole.ours(loaded, stopwatch, self.scale, threshold)),
         ]
         if loaded.variant.compiled:  # the other parts are as without
-            return whole_way
+            return with_vision
         return [
-            ("encode_image", lambda: cells.encode_image(loaded, stopwatch, self.scale)),
+            *with_vision,
             ("text", lambda: cells.text(loaded, stopwatch, self.scale)),
             ("grounding", lambda: cells.grounding(loaded, stopwatch, self.scale, threshold)),
             ("baseline", lambda: whole.theirs(loaded, stopwatch, self.scale, threshold)),
-            *whole_way,
         ]
 
     def _take(self, what: str, measure: Callable[[], Iterable[Cell]]) -> None:
@@ -139,32 +157,39 @@ class Run:
         on_gpu = self.device.type == "cuda"
         return Stopwatch(self.device, self.arguments.repeats or (10 if on_gpu else 1), warm_ups=2 if on_gpu else 1)
 
-    def finish(self, out: Path, model: str) -> int:
-        """Write and print what there is."""
+    def _save(self) -> Path:
         described = describe(self.device)
-        path = out / f"gpu-{machine.slug(described['name'])}-{model}.json"
-        out.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(self._document(described, model), indent=1, ensure_ascii=False) + "\n")
-        print(f"\n{described['name']}, {model} model, {self.vision_flops / 1e12:.3g} TFLOP an image\n")
+        path: Path = self.arguments.out / f"gpu-{machine.slug(described['name'])}-{self.model}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(self._document(described), indent=1, ensure_ascii=False) + "\n")
+        return path
+
+    def finish(self) -> int:
+        """Write and print what there is."""
+        path = self._save()
+        print(f"\n{describe(self.device)['name']}, {self.model} model, {self.vision_flops / 1e12:.3g} TFLOP an image\n")
         print("\n".join(lines(self.cells)))
         for each in self.agreements:
             print(_sentence(each))
         if self.skipped:
             print(f"not begun within {self.arguments.minutes:g} minutes: {', '.join(self.skipped)}")
+        for name, why in self.failed.items():
+            print(f"failed: {name}: {why}")
         print(f"\n{path}")
         failed = [cell for cell in self.cells if cell.measured.error not in (None, OUT_OF_MEMORY)]
-        return 1 if failed or not all(each.good for each in self.agreements) else 0
+        return 1 if failed or self.failed or not all(each.good for each in self.agreements) else 0
 
-    def _document(self, described: dict[str, Any], model: str) -> dict[str, Any]:
+    def _document(self, described: dict[str, Any]) -> dict[str, Any]:
         return {
             "device": described,
-            "model": model,
+            "model": self.model,
             "vision_flop_per_image": self.vision_flops,
             "matmul_flop_per_s": self.ceilings,
             "load_s": self.load_s,
             "agreement_with_cpu": [each.document() for each in self.agreements],
             "cells": [cell.document() for cell in self.cells],
             "skipped": self.skipped,
+            "failed": self.failed,
             "seconds": round(time.monotonic() - self.began),
         }
 

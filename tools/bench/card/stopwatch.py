@@ -39,7 +39,7 @@ class Stopwatch:
         except (torch.OutOfMemoryError, OutOfMemory):
             error = OUT_OF_MEMORY
         except (RuntimeError, ServiceError) as problem:
-            error = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
+            error = reason(problem)
         release(self._device)
         return Measured(error=error)
 
@@ -72,6 +72,11 @@ class Stopwatch:
         if self._device.type != "cuda":
             return None
         return torch.cuda.max_memory_allocated(self._device) / 2**20
+
+
+def reason(problem: Exception) -> str:
+    """The first line of what an error says."""
+    return (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
 
 
 def release(device: torch.device) -> None:

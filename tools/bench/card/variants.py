@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from service.core.results import ModelInfo
 from service.engine import pretrained
 from service.engine.sam3 import Sam3Engine
 from service.engine.weights import Checkpoint
@@ -27,7 +28,8 @@ FP32 = Variant("fp32", torch.float32)
 TF32 = Variant("tf32", torch.float32, tf32=True)
 BF16 = Variant("bf16", torch.bfloat16)
 BF16_COMPILED = Variant("bf16 + compile", torch.bfloat16, compiled=True)
-VARIANTS = (BF16, FP32, TF32, BF16_COMPILED)
+VARIANTS = (BF16, BF16_COMPILED, TF32, FP32)
+"""What the service does on a GPU comes first, should the time not be enough for all."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,10 @@ def apply(variant: Variant) -> None:
 def load(folder: Path, device: torch.device, variant: Variant) -> Loaded:
     """Load a checkpoint folder and set the process up for the variant."""
     apply(variant)
-    engine = pretrained.load(Checkpoint(folder, folder.name, "0"), device, variant.dtype)
+    model, tokenizer = pretrained.read(Checkpoint(folder, folder.name, "0"), variant.dtype)
+    model = model.to(device).eval()
+    info = ModelInfo(folder.name, "0", device.type, str(variant.dtype).removeprefix("torch."))
+    engine = Sam3Engine(model, tokenizer, info)
     if variant.compiled:
         engine.compile_vision()
-    return Loaded(variant, engine._model, engine._tokenizer, engine)
+    return Loaded(variant, model, tokenizer, engine)

@@ -1,4 +1,4 @@
-"""Results that go to a place which a job or a sidecar names."""
+"""Where a result goes that a job or a sidecar sends to a place of their own."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from service.core.options import Options
 from service.core.outputs import Output
 from service.core.sources import recorded_source
 from service.errors import OutputTaken
-from service.worker.surroundings import INPUT_GENERATION, JOB_ID, Job, Slot, places
+from service.worker.model import INPUT_GENERATION, JOB_ID, Job, Slot
+from service.worker.surroundings import places
 
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
     from service.gcp.storage import ObjectInfo, ObjectStore
 
 
 @dataclass(frozen=True)
-class Place:
+class Destination:
     """Where a result goes and what was there, and beside it, when we looked; `outdated` as in Job."""
 
     output: Output
@@ -29,31 +30,33 @@ class Place:
 class Elsewhere(Exception):
     """The prompts name another place than the one that was looked at before the inputs: start over with that.
 
-    `place` is None for the one that the image's name says.
+    `destination` is None for the one that the image's name says.
     """
 
-    def __init__(self, place: Place | None) -> None:
-        super().__init__(place)
-        self.place = place
+    def __init__(self, destination: Destination | None) -> None:
+        super().__init__(destination)
+        self.destination = destination
 
 
-def look_at(store: ObjectStore, output: Output) -> Place:
+def look_at(store: ObjectStore, output: Output) -> Destination:
     """Look, with one list, what lies where a result is wanted. Like all outputs that comes before the inputs."""
     found = {info.name: info for info in store.list(output.bucket, output.name.removesuffix("json"))}
-    return Place(output, *places(output, found))
+    return Destination(output, *places(output, found))
 
 
-def look_again(store: ObjectStore, place: Place) -> Place:
+def look_again(store: ObjectStore, destination: Destination) -> Destination:
     """What lies there now."""
-    return replace(look_at(store, place.output), outdated=place.outdated)
+    return replace(look_at(store, destination.output), outdated=destination.outdated)
 
 
-def placed(job: Job, place: Place | None) -> Job:
-    """The same job with its documents at that place; None leaves them where its image's name says."""
-    if place is None:
+def placed(job: Job, destination: Destination | None) -> Job:
+    """The same job with its documents there; None leaves them where its image's name says."""
+    if destination is None:
         return job
-    outdated = place.outdated or _outdated(job)
-    return replace(job, output=place.output, slots=place.slots, beside=place.beside, outdated=outdated)
+    outdated = destination.outdated or _outdated(job)
+    return replace(
+        job, output=destination.output, slots=destination.slots, beside=destination.beside, outdated=outdated
+    )
 
 
 def _outdated(job: Job) -> Slot | None:
@@ -65,7 +68,7 @@ def _outdated(job: Job) -> Slot | None:
 
 
 def moved(store: ObjectStore, job: Job, by_prompts: Output | None) -> Job:
-    """The same job at the place where its result is wanted; what its message says comes before what its prompts say.
+    """The same job where its result is wanted; what its message says comes before what its prompts say.
 
     Outputs are looked at before inputs, so that whoever wrote what lies there knew no newer inputs. A place that only
     the prompts name is looked at after them; what lies there must show by itself that it was made from no newer ones,
@@ -74,17 +77,17 @@ def moved(store: ObjectStore, job: Job, by_prompts: Output | None) -> Job:
     wanted = job.caller.output or by_prompts
     if wanted == job.output:
         return job
-    place = look_at(store, wanted) if wanted else None
-    if place is None or not _made_from_no_newer(place, job):
-        raise Elsewhere(place and replace(place, outdated=_outdated(job)))
-    return placed(job, place)
+    destination = look_at(store, wanted) if wanted else None
+    if destination is None or not _made_from_no_newer(destination, job):
+        raise Elsewhere(destination and replace(destination, outdated=_outdated(job)))
+    return placed(job, destination)
 
 
-def _made_from_no_newer(place: Place, job: Job) -> bool:
+def _made_from_no_newer(destination: Destination, job: Job) -> bool:
     """Also true of what somebody else has put there, which will be left alone."""
-    documents = [slot.found for slot in place.slots if slot.found and slot.ours]
+    documents = [slot.found for slot in destination.slots if slot.found and slot.ours]
     theirs = {document.metadata[JOB_ID] for document in documents}
-    pictures = [slot.found for slot in place.beside.values() if slot.found and slot.ours]
+    pictures = [slot.found for slot in destination.beside.values() if slot.found and slot.ours]
     if any(picture.metadata[JOB_ID] not in theirs for picture in pictures):
         return False  # of a job that is about to write its result, or that has been cut off
     return all(_no_newer(document, job) for document in documents)

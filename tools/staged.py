@@ -1,6 +1,6 @@
 """The service around a model that only sleeps.
 
-    gunicorn -c python:service.gunicorn_conf 'tools.bench.staged:create_app()'
+    gunicorn -c python:service.gunicorn_conf 'tools.staged:create_app()'
 
 Both doors, the model's thread and everything between them are the service's own. /bench/clock tells how long the
 engine has worked. BENCH_BATCH_MS is how long one batch takes, BENCH_LOAD_S how long the model loads (0), BENCH_SIDE the
@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from service import app as service_app
 from service.core.results import ModelInfo
 from service.engine.base import Grounding, Query
-from service.engine.pixels import resize_to_square
-from tools.bench import engines
 from tools.bench.inputs import object_logits
+from tools.clocked import Clocked
 
+STAGED = ("-m", "gunicorn", "-c", "python:service.gunicorn_conf", "tools.staged:create_app()")
+"""The arguments of a Python that serves it."""
 _SIDE = "1008"
 
 
@@ -38,6 +39,10 @@ class StagedEngine:
     """Finds one small object for each prompt, `batch_s` after it was asked; all else takes no time."""
 
     def __init__(self, batch_s: float, side: int) -> None:
+        # Whoever starts this server imports STAGED, and needs no torch.
+        from service.engine.pixels import resize_to_square
+
+        self._resize = resize_to_square
         self._batch_s = batch_s
         self._side = side
         box = np.array([[0.4, 0.4, 0.5, 0.5]], np.float32)
@@ -50,7 +55,7 @@ class StagedEngine:
 
     def prepare(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """As the real one does it: this is work of the web threads."""
-        return resize_to_square(image, self._side)
+        return self._resize(image, self._side)
 
     def encode_image(self, images: Sequence[NDArray[np.uint8]]) -> list[str]:
         """One nothing for each."""
@@ -69,12 +74,12 @@ class StagedEngine:
 def create_app() -> Flask:
     """The service's own app with this engine, and one route more."""
     env = os.environ
-    clock = engines.Clocked(StagedEngine(int(env["BENCH_BATCH_MS"]) / 1000, int(env.get("BENCH_SIDE", _SIDE))))
+    clock = Clocked(StagedEngine(int(env["BENCH_BATCH_MS"]) / 1000, int(env.get("BENCH_SIDE", _SIDE))))
     app = service_app.from_environment(lambda report: _load(clock))
     app.add_url_rule("/bench/clock", view_func=lambda: asdict(clock.read()), endpoint="clock")
     return app
 
 
-def _load(clock: engines.Clocked) -> engines.Clocked:
+def _load(clock: Clocked) -> Clocked:
     time.sleep(float(os.environ.get("BENCH_LOAD_S", "0")))
     return clock

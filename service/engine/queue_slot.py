@@ -1,4 +1,4 @@
-"""A caller's place in the model's queue, from before its image is decoded until it has its answer."""
+"""A caller's slot in the model's queue, from before its image is decoded until it has its answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.schedule import Answer, Task, Work
+from service.engine.work import Answer, Task, Work
 from service.errors import CallerGone, Ending
 
 _LOOK_FOR_CALLER_EVERY_S = 0.1
@@ -20,7 +20,7 @@ _LOOK_FOR_CALLER_EVERY_S = 0.1
 class Terms:
     """How a caller waits, and for how much.
 
-    urgent: goes ahead of what is not. wait_s: for a place in a full queue. timeout_s: for place and answer together.
+    urgent: goes ahead of what is not. wait_s: for a slot in a full queue. timeout_s: for slot and answer together.
     alone_s: what the model may need for it at most, were it alone; more is TooLong, which another try would not help.
     gone: whether the caller has left; asked now and then while it waits. max_total: instances over all prompts that it
     can take; None is any number.
@@ -35,11 +35,11 @@ class Terms:
 
 
 PERSON = Terms()
-"""A person's request that takes a free place or none."""
+"""A person's request that takes a free slot or none."""
 
 
-class Place:
-    """Prepare the image, then run the task on it, once."""
+class QueueSlot:
+    """A reserved place in the queue: prepare the image, then run the task on it, once."""
 
     def __init__(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from datetime import UTC, datetime
 from typing import Any
 
 from service.core.context import Trace, current
@@ -32,7 +33,7 @@ class JsonFormatter(logging.Formatter):
         line: dict[str, Any] = {name: value for name, value in vars(record).items() if name not in _STANDARD}
         line |= {
             "severity": record.levelname,
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),  # RFC 3339
             "message": message,
             "logger": record.name,
         }
