@@ -51,7 +51,8 @@ def test_the_demo_scene(service: Any) -> None:
     assert frog.boxes_xyxy.shape == (FROGS, 4)
     assert nothing.label == "{"
     masks = alike.masks()
-    assert (masks.shape, masks.dtype) == ((2, 640, 960), np.bool_)
+    assert masks.shape == (2, 640, 960)
+    assert masks.dtype == np.bool_
     for mask, rle in zip(masks, alike.masks_rle or (), strict=True):
         np.testing.assert_array_equal(mask, coco.decode(rle))
     assert alike.contours is not None
@@ -180,7 +181,7 @@ def test_an_answer_of_something_in_front_of_the_service(script: Any) -> None:
 def test_tokens_are_asked_for_at_each_try(script: Any) -> None:
     script.answers = [busy(), FOUND]
     tokens = iter("ab")
-    transport = Transport(script.url, 30, Backoff(), [].append)
+    transport = Transport(script.url, 30, Backoff(), lambda _: None)
     Sam3Client(script.url, token=lambda: next(tokens), transport=transport).segment(b"x", "cat")
     assert [headers["Authorization"] for headers, _ in script.seen] == ["Bearer a", "Bearer b"]
 

@@ -350,7 +350,7 @@ def job_not_done(
     return stage
 
 
-def image_of(data: Callable[[Scene], bytes], **settings: str) -> Callable[[Scene], Request]:
+def image_of(data: Callable[[Scene], bytes], **settings: Any) -> Callable[[Scene], Request]:
     def stage(scene: Scene) -> Request:
         scene.serve(**settings)
         return scene.pushed(scene.image(data=data(scene)))
@@ -404,7 +404,8 @@ def without(*topics: str, of: Callable[[Scene], Request]) -> Callable[[Scene], R
     """With these settings empty."""
 
     def stage(scene: Scene) -> Request:
-        scene.serve(**dict.fromkeys(topics, ""))
+        empty: dict[str, Any] = dict.fromkeys(topics, "")
+        scene.serve(**empty)
         return of(scene)
 
     return stage

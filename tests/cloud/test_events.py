@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pycocotools.mask
@@ -47,7 +47,7 @@ class Deployment:
     def output(self, name: str) -> dict[str, Any]:
         document = self.bench.output(name)
         assert document is not None, name
-        return document
+        return cast(dict[str, Any], document)
 
     def outputs(self, prefix: str) -> set[str]:
         return {blob.name for blob in self.bench.clients.storage.list_blobs("sam3-output", prefix=prefix)}
@@ -69,7 +69,7 @@ class Deployment:
         parts += [(field, (None, "true")) for field in ("return_masks", "return_contours")]
         answer = requests.post(f"{self.service.url}/segment", files=parts, timeout=120)
         assert answer.status_code == 200, answer.text
-        return answer.json()
+        return cast(dict[str, Any], answer.json())
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_two_hundred_uploads_with_sidecars_before_after_and_meanwhile(
 
     def upload(number: int) -> None:
         name, data = f"many/{number}.png", draw(*size_of(number), shift=number % 8)
-        steps = [
+        steps: list[Callable[[], None]] = [
             lambda: deployment.upload_image(name, data),
             lambda: deployment.upload_prompts(name, PROMPT_SETS[number % 4]),
         ]

@@ -75,7 +75,7 @@ def labels(bench: Any, name: str) -> list[str]:
 def made_from(bench: Any, name: str) -> str:
     """The name of the object that the prompts came from, or the kind of a source that is none."""
     source = bench.output(f"{name}.json")["request"]["source"]
-    return source["uri"].removeprefix("gs://sam3-input/") if "uri" in source else source["kind"]
+    return str(source["uri"].removeprefix("gs://sam3-input/") if "uri" in source else source["kind"])
 
 
 def set_metadata(bench: Any, name: str, metadata: dict[str, str]) -> None:

@@ -212,6 +212,11 @@ def test_a_flipped_bit_is_noticed(serve: Callable[[type[BaseHTTPRequestHandler]]
     assert left(cache) == []
 
 
+def empty(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
 def shard(folder: Path) -> None:
     """An index that names a shard which is not there."""
     (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
@@ -222,7 +227,7 @@ def shard(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda f: shutil.rmtree(f) or f.mkdir(), r"'gs://.*' holds no files of a model"),
+        (empty, r"'gs://.*' holds no files of a model"),
         (lambda f: (f / "config.json").unlink(), r"lacks config\.json; an upload of it has not been completed"),
         (lambda f: (f / "tokenizer.json").unlink(), r"lacks tokenizer\.json"),
         (lambda f: (f / "model.safetensors").unlink(), r"lacks \*\.safetensors"),

@@ -147,7 +147,7 @@ def test_the_same_job_in_another_process_loses_nothing(bench: Any, stage: Any, p
     """The other process is done when this one has computed, or when it has written everything but the result."""
     slow, fast = stage(), stage()
     image = upload(bench, f"rendition/same-{step}.jpg", photo, BOTH)
-    done = []
+    done: list[str] = []
 
     def meanwhile(name: str) -> None:
         if name == step and not done:

@@ -76,7 +76,7 @@ def test_nothing_is_wrong_with_what_is_right(good: Rest) -> None:
 
 
 def changed(good: Rest, name: str, **changes: Any) -> Rest:
-    return replace(good, outputs={**good.outputs, name: good.outputs[name] | changes})
+    return replace(good, outputs={**good.outputs, name: {**good.outputs[name], **changes}})
 
 
 def test_each_loss_is_seen(good: Rest) -> None:
@@ -84,8 +84,8 @@ def test_each_loss_is_seen(good: Rest) -> None:
     without = {name: document for name, document in good.outputs.items() if name != result}
     rotten = {
         "before/0.png: 0 results": replace(good, outputs=without),
-        "before/0.png: 2 results": replace(good, outputs=good.outputs | {"before/0.png.error.json": {}}),
-        f"{result}: half a document": replace(good, outputs=good.outputs | {result: {}}),
+        "before/0.png: 2 results": replace(good, outputs={**good.outputs, "before/0.png.error.json": {}}),
+        f"{result}: half a document": replace(good, outputs={**good.outputs, result: {}}),
         f"{result}: not the kind": changed(good, result, error={}),
         f"{result}: of generation 7, live is 1": changed(good, result, input={"generation": 7}),
         f"{result}: of prompts ['old']": changed(
@@ -95,7 +95,7 @@ def test_each_loss_is_seen(good: Rest) -> None:
             good, result, request=good.outputs[result]["request"] | {"source": {"generation": 9}}
         ),
         f"{result}: not announced": replace(good, announced=good.announced[1:]),
-        "extra.json: nobody's": replace(good, outputs=good.outputs | {"extra.json": {}}),
+        "extra.json: nobody's": replace(good, outputs={**good.outputs, "extra.json": {}}),
         "the dead letter b'healthy'": replace(good, dead_letters=[*good.dead_letters, Message(b"healthy", {})]),
         "the dead letter b'poison' is missing": replace(good, dead_letters=[]),
         "the dead letter b'poiso' is healthy": replace(good, dead_letters=[Message(b"poiso", {"reason": "cut"})]),

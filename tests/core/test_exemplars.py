@@ -14,7 +14,7 @@ from service.core.prompts import Limits, Prompt, canonical_prompts, parse_sideca
 from service.errors import BadField, BadSidecar
 
 
-def parse(value: dict[str, Any], **limits: int) -> Prompt:
+def parse(value: dict[str, Any], **limits: Any) -> Prompt:
     """The prompt object as the only one of a form."""
     [prompt] = parse_form({"prompts": [json.dumps(value)]}, Limits(**limits)).prompt_set.prompts
     return prompt

@@ -77,7 +77,7 @@ CASES: dict[str, Callable[[], tuple[Picture, list[PromptResult]]]] = {
 }
 
 
-def small(picture: Picture, how: int) -> Picture:
+def small(picture: NDArray[Any], how: int) -> Picture:
     scale = min(1, LONGEST_PX / max(picture.shape[:2]))
     size_wh = round(picture.shape[1] * scale), round(picture.shape[0] * scale)
     return np.asarray(cv2.resize(picture, size_wh, interpolation=how), np.uint8)

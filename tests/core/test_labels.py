@@ -16,7 +16,7 @@ def box(draw: Any) -> tuple[float, float, float, float]:
     return x0, y0, draw(st.floats(x0, WIDTH)), draw(st.floats(y0, HEIGHT))
 
 
-def pixels(box_xyxy: tuple[float, float, float, float], place: Any) -> float:
+def pixels(box_xyxy: tuple[float, float, float, float], place: tuple[float, ...]) -> float:
     width = min(box_xyxy[2], place[2]) - max(box_xyxy[0], place[0])
     height = min(box_xyxy[3], place[3]) - max(box_xyxy[1], place[1])
     return max(0.0, width) * max(0.0, height)

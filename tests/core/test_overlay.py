@@ -104,7 +104,7 @@ def test_any_label_can_be_drawn(label: str) -> None:
 @pytest.mark.parametrize("label", ["cat", "a mug cup on a plate", "a" * 1000, "猫"])
 def test_a_label_on_a_small_picture_is_cut_so_that_it_never_leaves_it(label: str, box_xyxy: Box) -> None:
     picture = draw_overlay(grey(60, 60), one(empty((60, 60)), box_xyxy, label))
-    letters = (picture > 200).all(axis=2)
+    letters: NDArray[np.bool_] = np.all(picture > 200, axis=2)
     assert letters.any()
     for border in (letters[:, 0], letters[:, -1], letters[0], letters[-1]):
         assert not border.any()

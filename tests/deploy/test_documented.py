@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,8 +29,8 @@ def test_the_tables_are_those_of_the_configuration(name: str, table: str) -> Non
 
 
 @pytest.mark.parametrize(("name", "body"), declared("variable").items())
-def test_every_variable_says_what_it_is_and_what_is_allowed(name: str, body: dict[str, object]) -> None:
-    assert text(str(body["description"])).endswith(".")
+def test_every_variable_says_what_it_is_and_what_is_allowed(name: str, body: dict[str, Any]) -> None:
+    assert text(body["description"]).endswith(".")
     assert body["type"] == "bool" or body["validation"]
     for validation in body.get("validation", []):
         assert (
@@ -39,8 +40,8 @@ def test_every_variable_says_what_it_is_and_what_is_allowed(name: str, body: dic
 
 
 @pytest.mark.parametrize(("name", "body"), declared("output").items())
-def test_every_output_says_what_it_is(name: str, body: dict[str, object]) -> None:
-    assert text(str(body["description"])).strip(), name
+def test_every_output_says_what_it_is(name: str, body: dict[str, Any]) -> None:
+    assert text(body["description"]).strip(), name
 
 
 def test_every_file_is_in_the_page() -> None:

@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from importlib import import_module
+from typing import Any
 
 import pytest
 import yaml
@@ -80,9 +81,9 @@ def test_the_puller_is_started_with_options_that_it_has() -> None:
         parser.parse_args(words)
 
 
-def deployment() -> dict[str, dict]:
+def deployment() -> dict[str, Any]:
     (block,) = [block for language, block in BLOCKS if language == "yaml"]
-    parsed: dict[str, dict] = yaml.safe_load(block)
+    parsed: dict[str, Any] = yaml.safe_load(block)
     return parsed
 
 

@@ -62,7 +62,9 @@ def bounds(schema: dict[str, Any]) -> str:
 @pytest.mark.parametrize("name", REQUEST["properties"])
 def test_its_bounds_are_the_documents(name: str) -> None:
     schema = REQUEST["properties"][name]
-    numeric = next((kind for kind in schema.get("anyOf", [schema]) if kind.get("type") in ("number", "integer")), {})
+    numeric: dict[str, Any] = next(
+        (kind for kind in schema.get("anyOf", [schema]) if kind.get("type") in ("number", "integer")), {}
+    )
     assert bounds(numeric) in FIELDS[name][0]
     assert all(f"`{choice}`" in FIELDS[name][0] for choice in schema.get("enum", ()))
 

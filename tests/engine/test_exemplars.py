@@ -110,17 +110,20 @@ def test_bfloat16_looks_at_exactly_what_is_in_a_box(scene: Image, monkeypatch: p
     engine = load(torch.bfloat16)
     [image] = engine.encode_image([engine.prepare(scene)])
     operators = modeling_sam3.torchvision.ops
-    pool, pooled = operators.roi_align, []
+    pool: Any = operators.roi_align
+    pooled: list[torch.Tensor] = []
 
     def recorded(features: torch.Tensor, boxes: Sequence[torch.Tensor], output_size: int) -> torch.Tensor:
         pooled.extend(boxes)
-        return pool(features, boxes, output_size)
+        out: torch.Tensor = pool(features, boxes, output_size)
+        return out
 
     monkeypatch.setattr(operators, "roi_align", recorded)
     box = box_40_px_wide(3620)
     exemplar_tokens(engine._model.geometry_encoder, image.features, image.positions, [(box,)])
     height, width = image.features.shape[-2:]
-    np.testing.assert_allclose(pooled[0][0], np.array(box.box_xyxy) * (width, height, width, height), rtol=1e-6)
+    expected = np.array(box.box_xyxy) * (width, height, width, height)
+    np.testing.assert_allclose(pooled[0][0].numpy(), expected, rtol=1e-6)
 
 
 def test_every_exemplar_matters(engine: Sam3Engine, scene: Image) -> None:

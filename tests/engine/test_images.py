@@ -7,9 +7,11 @@ import sys
 import tracemalloc
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import ExifTags, Image, PngImagePlugin
 
@@ -19,9 +21,9 @@ from service.errors import NotAnImage, ServiceError, TooLarge, UnreadableImage
 LIMITS = ImageLimits(max_pixels=1_000_000)
 
 
-def encoded(image: Image.Image, image_format: str, **options: object) -> bytes:
+def encoded(image: Image.Image, image_format: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, image_format, **options)  # type: ignore[arg-type]
+    image.save(buffer, image_format, **options)
     return buffer.getvalue()
 
 
@@ -83,7 +85,7 @@ def test_measured_tiffs_are_stretched_between_percentiles() -> None:
     assert abs(int(rgb[50, 0, 0]) - 127) <= 2
 
 
-def ramp(dtype: type, low: float, high: float) -> Image.Image:
+def ramp(dtype: npt.DTypeLike, low: float, high: float) -> Image.Image:
     values = np.linspace(low, high, 1_000_000).astype(dtype).reshape(800, 1250)
     return Image.fromarray(np.random.default_rng(0).permutation(values))
 

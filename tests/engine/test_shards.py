@@ -7,8 +7,10 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +21,11 @@ from service.engine.shards import INDEX, SINGLE, check_shards
 from service.engine.weights import EMBEDDED
 from service.errors import ModelUnavailable
 
-TENSORS = {"a": np.zeros((3, 5), np.float32), "b": np.zeros((0,), np.int64), "c": np.ones((7,), np.float16)}
+TENSORS: dict[str, npt.NDArray[Any]] = {
+    "a": np.zeros((3, 5), np.float32),
+    "b": np.zeros((0,), np.int64),
+    "c": np.ones((7,), np.float16),
+}
 
 
 @pytest.fixture

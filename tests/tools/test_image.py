@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -74,7 +75,7 @@ def test_what_cannot_be_run_is_said(tmp_path: Path) -> None:
 
 
 def test_inside_tells_what_there_is() -> None:
-    found = inside.confinement()
+    found: dict[str, Any] = inside.confinement()
     assert found["uid"] == os.getuid()
     assert "/tmp" in found["writable"]
     assert "make" in found["build_tools"]

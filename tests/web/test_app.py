@@ -43,15 +43,15 @@ def ask_for(client: Client, engine: ScriptedEngine, prompts: int, limit: int = 1
 
 def test_as_many_instances_as_allowed(client: Client) -> None:
     answer = ask_for(client, ScriptedEngine(instances=20), prompts=5, limit=100)
-    assert sum(len(result["scores"]) for result in answer.json["results"]) == 100
+    assert sum(len(result["scores"]) for result in answer.get_json()["results"]) == 100
 
 
 @pytest.mark.parametrize("format", ["json", "png"])
 def test_too_many_instances_are_never_cut(client: Client, format: str) -> None:
     answer = ask_for(client, ScriptedEngine(instances=20), prompts=5, limit=99, format=format)
-    assert (answer.status_code, answer.json["code"]) == (413, "too_large")
-    assert "100 instances were found; an answer holds at most 99 (MAX_TOTAL_INSTANCES)" in answer.json["detail"]
-    assert "gs://" in answer.json["detail"]
+    assert (answer.status_code, answer.get_json()["code"]) == (413, "too_large")
+    assert "100 instances were found; an answer holds at most 99 (MAX_TOTAL_INSTANCES)" in answer.get_json()["detail"]
+    assert "gs://" in answer.get_json()["detail"]
 
 
 def test_no_more_prompts_are_grounded_than_it_takes_to_find_too_many(client: Client) -> None:
@@ -62,7 +62,7 @@ def test_no_more_prompts_are_grounded_than_it_takes_to_find_too_many(client: Cli
 
 def test_what_nms_drops_does_not_count(client: Client) -> None:
     answer = ask_for(client, ScriptedEngine(instances=20), prompts=3, limit=20, nms_iou="0.5")
-    assert sum(len(result["scores"]) for result in answer.json["results"]) == 20
+    assert sum(len(result["scores"]) for result in answer.get_json()["results"]) == 20
 
 
 @pytest.mark.parametrize("options", [{}, {"nms_iou": "0.5"}])
@@ -81,7 +81,7 @@ def test_a_large_answer_is_never_cut(client: Client) -> None:
     with segmenter_of(ScriptedEngine(instances=100)) as segmenter:
         answer = post(client(segmenter, MAX_RESPONSE_BYTES="2000"))
     assert answer.status_code == 413
-    assert "MAX_RESPONSE_BYTES" in answer.json["detail"]
+    assert "MAX_RESPONSE_BYTES" in answer.get_json()["detail"]
 
 
 def test_a_large_picture_is_never_cut(client: Client) -> None:
@@ -90,7 +90,7 @@ def test_a_large_picture_is_never_cut(client: Client) -> None:
     with segmenter_of(ScriptedEngine(instances=1, mask=noise)) as segmenter:
         answer = post(client(segmenter, MAX_RESPONSE_BYTES="1024"), picture(200), format="png")
         assert answer.status_code == 413
-        assert "MAX_RESPONSE_BYTES" in answer.json["detail"]
+        assert "MAX_RESPONSE_BYTES" in answer.get_json()["detail"]
         assert post(client(segmenter), picture(200), format="png").status_code == 200
 
 
@@ -98,14 +98,14 @@ def test_a_full_queue(client: Client) -> None:
     model = ModelThread(lambda report: ScriptedEngine(), BatchPolicy(queue_size=1))
     with running(model) as segmenter, model.slot():
         answer = post(client(segmenter))
-    assert (answer.status_code, answer.json["code"], answer.json["retryable"]) == (429, "queue_full", True)
+    assert (answer.status_code, answer.get_json()["code"], answer.get_json()["retryable"]) == (429, "queue_full", True)
     assert int(answer.headers["Retry-After"]) > 0
 
 
 def test_a_loading_model(client: Client) -> None:
     with segmenter_in("loading") as segmenter:
         answer = post(client(segmenter))
-    assert (answer.status_code, answer.json["code"]) == (503, "loading")
+    assert (answer.status_code, answer.get_json()["code"]) == (503, "loading")
     assert int(answer.headers["Retry-After"]) > 0
 
 
@@ -113,7 +113,7 @@ def test_no_object_is_read_while_the_model_loads() -> None:
     """There is no bucket to read either, which would be another answer."""
     loading = create_app(Settings.from_environment({}), unstarted_segmenter(), None).test_client()
     answer = loading.post("/segment", json={"image_uri": "gs://photos/a.jpg", "prompts": ["cat"]})
-    assert (answer.status_code, answer.json["code"]) == (503, "loading")
+    assert (answer.status_code, answer.get_json()["code"]) == (503, "loading")
 
 
 def test_an_unexpected_error_shows_no_internals(client: Client, caplog: pytest.LogCaptureFixture) -> None:
@@ -122,7 +122,7 @@ def test_an_unexpected_error_shows_no_internals(client: Client, caplog: pytest.L
 
     with segmenter_of(ScriptedEngine(fail)) as segmenter:
         answer = post(client(segmenter))
-    assert (answer.status_code, answer.json["code"]) == (500, "internal")
+    assert (answer.status_code, answer.get_json()["code"]) == (500, "internal")
     assert "secret" not in answer.text
     assert caplog.records[-1].exc_info is not None
 
@@ -141,8 +141,8 @@ def test_ready_only_when_the_model_answers(client: Client, phase: Phase, status:
     with segmenter_in(phase) as segmenter:
         answer = client(segmenter).get("/ready")
     assert answer.status_code == status
-    assert answer.json["phase"] == phase
-    assert bool(answer.json["reason"]) == (phase != "ready")
+    assert answer.get_json()["phase"] == phase
+    assert bool(answer.get_json()["reason"]) == (phase != "ready")
 
 
 @pytest.mark.parametrize("request_of", [{"json": {"access_token": "SECRET"}}, {"query_string": {"image": "SECRET"}}])
@@ -151,11 +151,11 @@ def test_no_value_that_was_sent_under_a_wrong_name_or_place_is_shown(
 ) -> None:
     caplog.set_level("DEBUG")
     answer = client(unstarted_segmenter()).post("/segment", **request_of)
-    assert (answer.status_code, answer.json["code"]) == (400, "bad_field")
+    assert (answer.status_code, answer.get_json()["code"]) == (400, "bad_field")
     assert "SECRET" not in answer.text
     assert not [record for record in caplog.records if "SECRET" in str(vars(record))]
 
 
 def test_events_without_input_buckets_are_not_acknowledged(client: Client) -> None:
     answer = client(unstarted_segmenter()).post("/events", data=b"{}")
-    assert (answer.status_code, answer.json["code"]) == (503, "events_off")
+    assert (answer.status_code, answer.get_json()["code"]) == (503, "events_off")

@@ -120,7 +120,7 @@ def test_odd_prompts_are_taken_as_they_are(service: Any) -> None:
 
 @pytest.mark.parametrize(("prompt", "named"), [("{}", "prompts[0]"), ('{"boxes": [[5, 5, 0, 0]]}', "boxes[0]")])
 def test_odd_prompts_that_mean_nothing(service: Any, prompt: str, named: str) -> None:
-    parts = [("image", ("a", SCENE)), ("prompts", (None, prompt))]
+    parts: list[tuple[str, Any]] = [("image", ("a", SCENE)), ("prompts", (None, prompt))]
     answer = requests.post(f"{service.url}/segment", files=parts, timeout=100)
     assert told(answer) == (400, "bad_field")
     assert named in answer.json()["detail"]

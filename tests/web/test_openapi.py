@@ -61,7 +61,7 @@ def test_every_field_and_code_is_in_the_docs() -> None:
 def test_the_document_has_the_limits_of_the_deployment(app: Flask) -> None:
     answer = app.test_client().get("/openapi.json")
     assert answer.content_type == "application/json"
-    assert answer.json["components"]["schemas"]["SegmentRequest"]["properties"]["prompts"]["maxItems"] == 5
+    assert answer.get_json()["components"]["schemas"]["SegmentRequest"]["properties"]["prompts"]["maxItems"] == 5
 
 
 class Links(HTMLParser):

@@ -76,7 +76,7 @@ def tokens(keys: KeyServer) -> Iterator[PushTokens]:
 def claims(**changes: Any) -> dict[str, Any]:
     """A good token's but for `changes`; None leaves one out, times are seconds from now."""
     now = int(time.time())
-    good = {
+    good: dict[str, Any] = {
         "iss": "https://accounts.google.com",
         "aud": AUDIENCE,
         "email": ACCOUNT,
@@ -217,14 +217,14 @@ def client(tokens: PushTokens) -> FlaskClient:
 def test_the_door_asks_before_it_reads_anything(client: FlaskClient, sign: Sign) -> None:
     """Whoever is let in meets a door without a worker."""
     missing = client.post("/events", data=b"{}")
-    assert (missing.status_code, missing.json["code"]) == (401, "unauthorized")
+    assert (missing.status_code, missing.get_json()["code"]) == (401, "unauthorized")
     assert missing.content_type == "application/problem+json"
     assert missing.headers["WWW-Authenticate"] == "Bearer"
-    assert missing.json["retryable"] is False
+    assert missing.get_json()["retryable"] is False
     other = client.post("/events", data=b"{}", headers={"Authorization": f"Bearer {sign(email='x@y.z')}"})
-    assert (other.status_code, other.json["code"]) == (403, "forbidden")
+    assert (other.status_code, other.get_json()["code"]) == (403, "forbidden")
     good = client.post("/events", data=b"{}", headers={"Authorization": f"Bearer {sign()}"})
-    assert (good.status_code, good.json["code"]) == (503, "events_off")
+    assert (good.status_code, good.get_json()["code"]) == (503, "events_off")
 
 
 def test_only_that_door_asks(client: FlaskClient) -> None:
@@ -235,7 +235,7 @@ def test_only_that_door_asks(client: FlaskClient) -> None:
 def test_with_iam_nobody_asks() -> None:
     client = create_app(Settings.from_environment({}), unstarted_segmenter(), None).test_client()
     removed = {"Authorization": f"Bearer {with_its_signature_removed()}"}
-    assert client.post("/events", data=b"{}", headers=removed).json["code"] == "events_off"
+    assert client.post("/events", data=b"{}", headers=removed).get_json()["code"] == "events_off"
 
 
 @pytest.fixture
@@ -265,7 +265,7 @@ def test_with_iam_only_the_account_that_is_set_may_push(
 ) -> None:
     headers = {"Authorization": f"Bearer {with_its_signature_removed(**changes)}"}
     answer = of_account.post("/events", data=b"{}", headers=headers)
-    assert (answer.status_code, answer.json["code"]) == expected
+    assert (answer.status_code, answer.get_json()["code"]) == expected
     assert of_account.post("/segment").status_code == 400
 
 
@@ -281,7 +281,7 @@ def test_with_iam_only_the_account_that_is_set_may_push(
 def test_with_iam_and_an_account_there_must_be_a_token(of_account: FlaskClient, authorization: str | None) -> None:
     headers = {} if authorization is None else {"Authorization": authorization}
     answer = of_account.post("/events", data=b"{}", headers=headers)
-    assert (answer.status_code, answer.json["code"]) == (401, "unauthorized")
+    assert (answer.status_code, answer.get_json()["code"]) == (401, "unauthorized")
     assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
@@ -294,4 +294,4 @@ def test_a_token_that_cloud_run_has_not_checked_is_no_token(
     headers = {"X-Serverless-Authorization": checked(), "Authorization": forged}
     assert of_account.post("/events", data=b"{}", headers=headers).status_code in (401, 403)
     headers = {"X-Serverless-Authorization": forged, "Authorization": "Bearer of-somebody-elses"}
-    assert of_account.post("/events", data=b"{}", headers=headers).json["code"] == "events_off"
+    assert of_account.post("/events", data=b"{}", headers=headers).get_json()["code"] == "events_off"

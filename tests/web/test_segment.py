@@ -18,6 +18,7 @@ from pycocotools import mask as coco
 
 Send = Callable[..., requests.Response]
 Encode = Callable[..., bytes]
+Parts = list[tuple[str, Any]]
 
 
 @pytest.fixture(scope="module")
@@ -228,13 +229,13 @@ def test_prompts_without_an_image(send: Send) -> None:
 
 
 def test_two_images(service: Any, draw: Encode) -> None:
-    parts = [("image", ("a.png", draw())), ("image", ("b.png", draw())), ("prompts", (None, "cat"))]
+    parts: Parts = [("image", ("a.png", draw())), ("image", ("b.png", draw())), ("prompts", (None, "cat"))]
     answer = requests.post(f"{service.url}/segment", files=parts, timeout=30)
     assert problem(answer) == (400, "bad_field")
 
 
 def test_a_file_under_another_name(service: Any, draw: Encode) -> None:
-    parts = [("file", ("a.png", draw())), ("prompts", (None, "cat"))]
+    parts: Parts = [("file", ("a.png", draw())), ("prompts", (None, "cat"))]
     answer = requests.post(f"{service.url}/segment", files=parts, timeout=30)
     assert problem(answer) == (400, "bad_field")
     assert "image" in answer.json()["detail"]

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tools.train_tiny.prompts import VISUAL_TEXT, Prompt, PromptMix, excluding_prompts, matching, sample_prompts
+from service.core.exemplars import VISUAL_TEXT
+from tools.train_tiny.prompts import Prompt, PromptMix, excluding_prompts, matching, sample_prompts
 from tools.train_tiny.scenes import MAX_OBJECTS, Scene, _Ledger, draw_scene
 from tools.train_tiny.sprites import Sheet, sprite_of
 from tools.train_tiny.streams import Stream, generator

@@ -90,12 +90,12 @@ def test_the_training_forward_is_the_models_own(tokenizer: Any, batch: Batch) ->
             input_boxes=batch.exemplar_boxes,
             input_boxes_labels=batch.exemplar_labels,
         )
-    close = {"rtol": 0, "atol": 1e-5}
-    torch.testing.assert_close(ours.boxes[-1], theirs.pred_boxes, **close)
-    torch.testing.assert_close(ours.logits[-1], theirs.pred_logits, **close)
-    torch.testing.assert_close(ours.presence[-1], theirs.presence_logits.squeeze(-1), **close)
-    torch.testing.assert_close(ours.masks, theirs.pred_masks[batch.mask_rows], **close)
-    torch.testing.assert_close(ours.relevance, theirs.semantic_seg[batch.mask_rows, 0], **close)
+    assert_close = partial(torch.testing.assert_close, rtol=0, atol=1e-5)
+    assert_close(ours.boxes[-1], theirs.pred_boxes)
+    assert_close(ours.logits[-1], theirs.pred_logits)
+    assert_close(ours.presence[-1], theirs.presence_logits.squeeze(-1))
+    assert_close(ours.masks, theirs.pred_masks[batch.mask_rows])
+    assert_close(ours.relevance, theirs.semantic_seg[batch.mask_rows, 0])
 
 
 def test_targets_point_at_their_objects(batch: Batch) -> None:
@@ -190,7 +190,9 @@ def test_what_no_loss_reaches_has_a_gradient_of_zero(tmp_path: Path) -> None:
     trainer._gradients([], [trainer._draw_vision(0)], trainer._vision_losses)
     unreached = [*trainer.heads.relevance.parameters(), *trainer.model.mask_decoder.parameters()]
     assert all(parameter.grad is not None and not parameter.grad.any() for parameter in unreached)
-    assert all(parameter.grad.any() for parameter in trainer.heads.token_class.parameters())
+    assert all(
+        parameter.grad is not None and parameter.grad.any() for parameter in trainer.heads.token_class.parameters()
+    )
 
 
 def test_a_run_of_another_recipe_is_not_resumed(whole_run: tuple[Path, dict[str, Tensor]], tmp_path: Path) -> None:
