@@ -45,6 +45,10 @@ class Segmenter:
         """Identity of the loaded checkpoint; NotReady before there is one."""
         return self._model.info
 
+    def require_ready(self) -> None:
+        """Raise NotReady before there is a model, for whoever would read something first."""
+        _ = self.info
+
     def segment(self, data: bytes, prompt_set: PromptSet, terms: Terms = PERSON) -> Segmentation:
         """Segment the image file `data`; raises the ServiceError that names what is wrong with it or with us.
 

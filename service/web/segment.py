@@ -42,5 +42,5 @@ def _image(fields: Fields, segmenter: Segmenter, images: BucketImages) -> bytes:
     if fields.image is not None:
         return fields.image
     assert fields.image_uri is not None  # read_fields lets no request pass that has neither
-    _ = segmenter.info  # NotReady before anything is read
+    segmenter.require_ready()
     return images.read(fields.image_uri)

@@ -142,7 +142,7 @@ class Worker:
         elif isinstance(event, FolderPage):  # needs no model
             yield self._folders.handle(event)
         elif isinstance(event, JobRequest):
-            _ = self._segmenter.info  # NotReady before anything is read
+            self._segmenter.require_ready()
             yield self._direct.run(event)
         else:
             yield from self._notified(event)
@@ -155,7 +155,7 @@ class Worker:
         if isinstance(event, FolderPromptsArrived):  # needs no model
             yield self._folders.handle(FolderPage(event.bucket, event.name, event.generation))
             return
-        _ = self._segmenter.info  # NotReady before anything is read
+        self._segmenter.require_ready()
         if isinstance(event, SidecarArrived):
             yield from self._sidecar(event)
         else:

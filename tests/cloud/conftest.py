@@ -24,7 +24,11 @@ from service.core import envelopes
 from service.core.events import Notification
 from service.core.masks import Mask
 from service.core.observe import SILENT, Observer
+from service.core.prompts import PromptSet
 from service.core.results import ImageInfo, Instance, ModelInfo, PromptResult, Segmentation
+from service.engine.queue_slot import PERSON, Terms
+from service.engine.segmenter import Segmenter
+from service.engine.state import Phase
 from service.errors import NotReady
 from service.gcp.publisher import Publisher
 from service.gcp.storage import ObjectStore
@@ -145,11 +149,11 @@ class Bench:
         return None if blob is None else json.loads(blob.download_as_bytes())
 
 
-class StagedSegmenter:
+class StagedSegmenter(Segmenter):
     """Finds one pixel for every prompt, after whatever the test has staged for this image."""
 
     def __init__(self) -> None:
-        self.phase = "ready"
+        self.phase: Phase = "ready"
         self.revision = "1"
         self.calls = 0
         self.before: Callable[[], None] = lambda: None
@@ -161,7 +165,7 @@ class StagedSegmenter:
             raise NotReady(self.phase)
         return ModelInfo("staged", self.revision, "cpu", "float32")
 
-    def segment(self, data: bytes, prompt_set: Any, terms: Any = None) -> Segmentation:
+    def segment(self, data: bytes, prompt_set: PromptSet, terms: Terms = PERSON) -> Segmentation:
         with self._lock:
             self.calls += 1
         self.before()
@@ -261,7 +265,7 @@ def stage(bench: Bench) -> Callable[..., Stage]:
             settings,
             store,  # type: ignore[arg-type]
             publisher,  # type: ignore[arg-type]
-            segmenter,  # type: ignore[arg-type]
+            segmenter,
             lambda: datetime.now(UTC),
             folder_page_size=folder_page_size,
             observer=observer,
