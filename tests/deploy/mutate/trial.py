@@ -15,6 +15,7 @@ from tests.deploy.standin.command import Terraform
 _LOOKED_AT_BY = {
     "apis.tf": ("events", "watching"),
     "buckets.tf": ("buckets", "events"),
+    "build.tf": ("access", "buckets"),
     "budget.tf": ("watching",),
     "identities.tf": ("access", "bootstrap"),
     "monitoring.tf": ("watching",),
