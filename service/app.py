@@ -182,6 +182,7 @@ def _model_thread(settings: Settings, load: Load, observer: Observer) -> ModelTh
         prompt_batch=settings.sam3_prompt_batch,
         join_ms=settings.batch_join_ms,
         text_cache_bytes=settings.text_cache_bytes,
+        mask_bytes=settings.mask_memory_bytes,
     )
     return ModelThread(load, policy, observer)
 

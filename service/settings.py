@@ -94,6 +94,9 @@ class Settings(BaseModel):
     text_cache_bytes: int = _row(
         64 * _MIB, "Features of phrases that stay encoded, least recently used out first", ge=0
     )
+    mask_memory_bytes: int = _row(
+        1024 * _MIB, "Mask logits of finished prompts; while there are more, no further event is begun", ge=1
+    )
     torch_num_threads: int = _row(0, "CPU threads of torch; 0 leaves the choice to torch", ge=0, le=1024)
 
     port: int = _row(8080, "Port of the HTTP server", ge=1, le=65535)

@@ -34,6 +34,7 @@ Load = Callable[[Callable[[Phase], None]], Engine[Any, Any]]
 # On a CPU the vision encoder gains nothing from a second image, and memory grows faster than speed with prompts.
 _DEFAULT_BATCHES = {"cuda": (4, 8), "cpu": (1, 4)}
 _IDLE_S = 0.25
+_LOOK_FOR_LATE_EVERY_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class BatchPolicy:
     queue_size: requests, and as many events, that wait or run. image_batch, prompt_batch: images in one forward of the
     vision encoder, prompts in one of grounding; 0 chooses by device. join_ms: how long an idle model waits for requests
     that are being decoded, to share a forward with them. text_cache_bytes: features of phrases that stay encoded.
+    mask_bytes: logits of masks that are being made; while there are more, nothing is begun that may find any number.
     """
 
     queue_size: int = 16
@@ -50,6 +52,7 @@ class BatchPolicy:
     prompt_batch: int = 0
     join_ms: float = 3
     text_cache_bytes: int = 64 * 1024 * 1024
+    mask_bytes: int = 1024 * 1024 * 1024
 
 
 class ModelThread:
@@ -62,6 +65,7 @@ class ModelThread:
         self._free = dict.fromkeys((True, False), policy.queue_size)
         self._changed = threading.Condition()
         self._arrived: list[Work] = []
+        self._held: set[Work] = set()
         self._accepted = Schedule(1, 1)
         self._on_the_way = 0
         self._closing = False
@@ -154,6 +158,7 @@ class ModelThread:
             if self._closing:
                 raise self._not_ready()
             self._arrived.append(work)
+            self._held.add(work)
             self._on_the_way -= 1
             self._changed.notify_all()
 
@@ -172,7 +177,10 @@ class ModelThread:
     def _leave_queue(self, terms: Terms, slot: QueueSlot) -> None:
         with self._changed:
             self._free[terms.urgent] += 1
-            self._on_the_way -= not slot.used
+            if slot.work is None:
+                self._on_the_way -= 1
+            else:
+                self._held.remove(slot.work)
             self._changed.notify_all()
 
     @property
@@ -229,6 +237,8 @@ class ModelThread:
         """One forward. Its step ends here: waiting for work, the thread would keep the last one's tensors and masks."""
         if step := self._next(schedule):
             forwards.run(step)
+        elif schedule:
+            self._await_room()
 
     def _next(self, schedule: Schedule) -> Encode | Ground | None:
         now = time.monotonic()
@@ -236,7 +246,9 @@ class ModelThread:
             work.future.set_exception(work.late())
         for work in schedule.drop(self._goes_back):
             work.future.set_exception(Ending())
-        return schedule.next()
+        with self._changed:
+            full = self._full
+        return schedule.next(full=full)
 
     def _await_work(self, schedule: Schedule) -> bool:
         """Move what has arrived into the schedule, waiting when there is nothing; False at the end."""
@@ -248,6 +260,16 @@ class ModelThread:
                 schedule.add(work)
             self._arrived.clear()
             return bool(schedule) or not self._closing
+
+    @property
+    def _full(self) -> bool:
+        """Whether callers hold as many masks as they may; each lets go of its own when it leaves the queue."""
+        return sum(work.mask_bytes for work in self._held) >= self._policy.mask_bytes
+
+    def _await_room(self) -> None:
+        """Sleep until masks are let go of or other work comes; now and then somebody has waited for too long."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._arrived or not self._full, _LOOK_FOR_LATE_EVERY_S)
 
     def _await_arrival(self) -> None:
         """Sleep until there is work; the memory of the last is given back when none has followed it for a moment."""

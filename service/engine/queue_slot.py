@@ -1,4 +1,4 @@
-"""A caller's slot in the model's queue, from before its image is decoded until it has its answer."""
+"""A caller's slot in the model's queue, from before its image is decoded until its masks are made."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ class QueueSlot:
     ) -> None:
         self.prepare = prepare
         """Resize (H, W, 3) to the model's square (3, S, S)."""
-        self.used = False
+        self.work: Work | None = None
+        """What was handed over, if it was."""
         self._terms = terms
         self.deadline = deadline
         """When the terms' time is over, on the monotonic clock."""
@@ -66,7 +67,7 @@ class QueueSlot:
         """
         work = Work(task, self._terms.urgent, self.deadline, self._terms.alone_s)
         self._submit(work)
-        self.used = True
+        self.work = work
         try:
             return self._answer(work)
         finally:

@@ -48,7 +48,8 @@ class Schedule:
     """The works that the model has accepted, and in which order they are served.
 
     An image is encoded when its turn comes, at most `image_batch` in one forward; phrases are grounded `prompt_batch`
-    at a time, across works. At most 2 × `image_batch` encoded images are kept, whatever is waiting.
+    at a time, across works. At most 2 × `image_batch` encoded images are kept, whatever is waiting. While the host is
+    `full` of masks, no work is begun that may find any number of them.
     """
 
     def __init__(self, image_batch: int, prompt_batch: int) -> None:
@@ -75,10 +76,10 @@ class Schedule:
             self.remove(work)
         return dropped
 
-    def next(self) -> Encode | Ground | None:
-        """The next forward, or None when there is nothing to do."""
+    def next(self, *, full: bool = False) -> Encode | Ground | None:
+        """The next forward, or None when there is nothing to do, or nothing that may be begun."""
         works = self._in_order()
-        step = self._encode(works) or self._ground(works)
+        step = self._encode(works) or self._ground([work for work in works if not (full and _may_fill(work))])
         if step:
             self._count(step.works)
         return step
@@ -123,3 +124,8 @@ class Schedule:
         waiting = any(not work.urgent for work in self._works)
         passed_over = waiting and all(work.urgent for work in served)
         self._steps_without_event = self._steps_without_event + 1 if passed_over else 0
+
+
+def _may_fill(work: Work) -> bool:
+    """Whether there is no limit to what it may find and it has found nothing so far; what has begun must end."""
+    return work.task.max_total is None and not work.found

@@ -19,7 +19,7 @@ from service.engine.batcher import ModelThread
 from service.engine.images import ImageLimits, decode
 from service.engine.queue_slot import PERSON, QueueSlot, Terms
 from service.engine.state import State
-from service.engine.suppression import suppress
+from service.engine.suppression import only, survivors
 from service.engine.work import Answer, Task, excess, late
 from service.errors import TooLong
 
@@ -52,7 +52,8 @@ class Segmenter:
     def segment(self, data: bytes, prompt_set: PromptSet, terms: Terms = PERSON) -> Segmentation:
         """Segment the image file `data`; raises the ServiceError that names what is wrong with it or with us.
 
-        A slot in the queue comes first, so that no more images are decoded at a time than the queue holds. TooLong
+        A slot in the queue comes first, so that no more images are decoded at a time than the queue holds, and is kept
+        until the masks are made, so that those that wait for that are no more than the host has memory for. TooLong
         when all of it would not be done within `terms.alone_s`, however short the queue. TooManyInstances before any
         mask of the image's size is made, and without `nms_iou` as soon as enough prompts are grounded to know it. The
         masks are made within `terms.timeout_s` too, which is looked at between two prompts.
@@ -68,13 +69,13 @@ class Segmenter:
             # Which of the instances nms_iou will drop is known only when all are found.
             at_once = terms.max_total if options.nms_iou is None else None
             answer = slot.run(Task(pixels, phrases, options.threshold, options.max_instances, at_once))
-        timing |= self._told(answer, handed_over)
-        with timed(self._observer, "postprocess", timing):
-            groundings = suppress(answer.groundings, options.nms_iou)
-            if too_many := excess(groundings, terms.max_total):
-                raise too_many
-            pairs = zip(phrases, _in_time(groundings, answer.needed_s, terms, slot.deadline), strict=True)
-            results = tuple(PromptResult(phrase.text, _instances(found, info, options)) for phrase, found in pairs)
+            timing |= self._told(answer, handed_over)
+            with timed(self._observer, "postprocess", timing):
+                stay = survivors(answer.groundings, options.nms_iou)
+                if too_many := excess(map(len, stay), terms.max_total):
+                    raise too_many
+                pairs = zip(phrases, _in_time(answer, stay, terms, slot.deadline), strict=True)
+                results = tuple(PromptResult(phrase.text, _instances(found, info, options)) for phrase, found in pairs)
         self._observer.found(sum(len(result.instances) for result in results))
         return Segmentation(info, self._model.info, results, timing)
 
@@ -102,18 +103,18 @@ class Segmenter:
         return slot.prepare(image.rgb), ImageInfo(width, height, image.exif_orientation)
 
 
-def _in_time(groundings: Sequence[Grounding], model_s: float, terms: Terms, deadline: float) -> Iterator[Grounding]:
-    """Each in its turn, while the caller has time; after that raises as the model does.
+def _in_time(answer: Answer, stay: Sequence[NDArray[np.intp]], terms: Terms, deadline: float) -> Iterator[Grounding]:
+    """What stays of each prompt in its turn, while the caller has time; after that raises as the model does.
 
     What all would take alone is told by the masks made so far, in the thread's own time: others use the CPU as well.
     """
-    began_s, made, wanted = time.thread_time(), 0, sum(len(found.scores) for found in groundings)
-    for found in groundings:
+    began_s, made, wanted = time.thread_time(), 0, sum(map(len, stay))
+    for found, indices in zip(answer.groundings, stay, strict=True):
         if time.monotonic() >= deadline:
             masks_s = (time.thread_time() - began_s) * wanted / made if made else 0.0
-            raise late(len(groundings), model_s + masks_s, terms.alone_s, f"within {terms.timeout_s:g} s")
-        yield found
-        made += len(found.scores)
+            raise late(len(stay), answer.needed_s + masks_s, terms.alone_s, f"within {terms.timeout_s:g} s")
+        yield only(found, indices)
+        made += len(indices)
 
 
 def _phrases(prompts: Sequence[Prompt], size_hw: tuple[int, int]) -> tuple[Phrase, ...]:

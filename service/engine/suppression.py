@@ -5,23 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.core.nms import kept
 from service.engine.base import Grounding
 
 
-def suppress(groundings: Sequence[Grounding], iou: float | None) -> list[Grounding]:
-    """Drop each instance whose box overlaps that of a better one by more than `iou`, whatever prompt found either.
+def survivors(groundings: Sequence[Grounding], iou: float | None) -> list[NDArray[np.intp]]:
+    """Which instances of each prompt stay: none whose box overlaps that of a better one by more than `iou`.
 
-    None drops nothing. This is before any mask is made, as masks cost more than all else.
+    Whatever prompt found either; None drops nothing. This is before any mask is made, as masks cost more than all else.
     """
     if iou is None or not groundings:
-        return list(groundings)
+        return [np.arange(len(found.scores)) for found in groundings]
     boxes = np.concatenate([found.boxes for found in groundings])
     stays = kept(boxes, np.concatenate([found.scores for found in groundings]), iou)
     ends = np.cumsum([len(found.scores) for found in groundings])[:-1]
-    return [_only(found, part) for found, part in zip(groundings, np.split(stays, ends), strict=True)]
+    return [np.flatnonzero(part) for part in np.split(stays, ends)]
 
 
-def _only(found: Grounding, stays: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Grounding:
-    return Grounding(found.scores[stays], found.boxes[stays], found.mask_logits[stays])
+def only(found: Grounding, indices: NDArray[np.intp]) -> Grounding:
+    """These instances of a prompt; their logits are copied unless they are all."""
+    if len(indices) == len(found.scores):
+        return found
+    return Grounding(found.scores[indices], found.boxes[indices], found.mask_logits[indices])

@@ -79,7 +79,12 @@ class Work:
     @property
     def excess(self) -> TooManyInstances | None:
         """The error that what is found so far is already too much, if it is."""
-        return excess(self.found.values(), self.task.max_total)
+        return excess((len(found.scores) for found in self.found.values()), self.task.max_total)
+
+    @property
+    def mask_bytes(self) -> int:
+        """What the mask logits that it has found so far occupy on the host."""
+        return sum(found.mask_logits.nbytes for found in self.found.values())
 
     @property
     def needed_s(self) -> float:
@@ -99,9 +104,9 @@ class Work:
         return Answer(groundings, queue_ms, encode_image_ms, ground_ms, self.needed_s)
 
 
-def excess(groundings: Iterable[Grounding], most: int | None) -> TooManyInstances | None:
-    """The error that these are more than `most` instances, if they are."""
-    count = sum(len(found.scores) for found in groundings)
+def excess(counts: Iterable[int], most: int | None) -> TooManyInstances | None:
+    """The error that so many instances of each prompt are more than `most` together, if they are."""
+    count = sum(counts)
     return TooManyInstances(count, most) if most is not None and count > most else None
 
 

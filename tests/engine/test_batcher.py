@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -105,7 +105,9 @@ def running(engine: ScriptedEngine, **policy: int) -> Iterator[ModelThread]:
 
 def ask(model: ModelThread, *texts: str, terms: Terms = PERSON) -> Answer:
     with model.slot(terms) as slot:
-        return slot.run(Task(slot.prepare(PIXEL), tuple(map(Phrase, texts)), threshold=0.5, limit=10))
+        return slot.run(
+            Task(slot.prepare(PIXEL), tuple(map(Phrase, texts)), threshold=0.5, limit=10, max_total=terms.max_total)
+        )
 
 
 def scores(answer: Answer) -> list[float]:
@@ -481,6 +483,30 @@ def test_a_forward_that_fails_is_no_measure() -> None:
         assert model.estimate_s(1) is None
         ask(model, "0.1")
         assert model.estimate_s(1) is not None
+
+
+def test_while_masks_fill_the_memory_nothing_is_begun_that_could_find_any_number() -> None:
+    """An event has to wait for those who make masks, also one that came first; a person with a limit has not."""
+    engine = ScriptedEngine()
+    with running(engine, mask_bytes=16) as model, callers() as start:
+        with model.slot(EVENT) as slot:
+            slot.run(Task(slot.prepare(PIXEL), (Phrase("0.1"),), threshold=0.5, limit=10))
+            event = start(model, "0.2", terms=EVENT)
+            settle(model, 1)
+            for text in ("0.3", "0.4"):
+                assert scores(start(model, text, terms=Terms(max_total=10)).result(10)) == [float(text)]
+            assert engine.batches == [["0.1"], ["0.3"], ["0.4"]]
+        assert scores(event.result(10)) == [0.2]
+
+
+def test_what_waits_for_memory_still_ends_in_time() -> None:
+    engine = ScriptedEngine()
+    with running(engine, mask_bytes=16) as model, callers() as start, model.slot(EVENT) as slot:
+        slot.run(Task(slot.prepare(PIXEL), (Phrase("0.1"),), threshold=0.5, limit=10))
+        late = start(model, "0.2", terms=replace(EVENT, timeout_s=0.3))
+        with pytest.raises(DeadlineExceeded):
+            late.result(10)
+        settle(model, 0)
 
 
 def test_what_has_found_too_much_is_refused_and_lets_go_of_it() -> None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from service.engine.base import Grounding, Phrase
-from service.engine.schedule import Encode, Ground, Schedule
+from service.engine.schedule import Asked, Encode, Ground, Schedule
 from service.engine.work import Task, Work
 
 NOTHING = Grounding(np.zeros(0, np.float32), np.zeros((0, 4), np.float32), np.zeros((0, 2, 2), np.float32))
 
 
-def work(prompts: int = 1, *, urgent: bool = True) -> Work:
+def work(prompts: int = 1, *, urgent: bool = True, max_total: int | None = None) -> Work:
     phrases = tuple(Phrase(str(n)) for n in range(prompts))
-    return Work(Task(np.zeros((1, 1, 3), np.uint8), phrases, threshold=0.5, limit=10), urgent)
+    return Work(Task(np.zeros((1, 1, 3), np.uint8), phrases, 0.5, 10, max_total), urgent)
 
 
 def event(prompts: int = 1) -> Work:
@@ -169,6 +169,22 @@ def test_encoded_images_are_bounded_whatever_waits() -> None:
     while serve(schedule):
         most = max(most, sum(each.encoded and bool(each.pending) for each in works))
     assert 1 < most <= 4
+
+
+def test_with_the_memory_full_what_has_begun_and_what_is_bounded_goes_on() -> None:
+    begun, bounded, other = event(5), work(1, max_total=9), event(1)
+    schedule = filled(begun, other)
+    assert serve(schedule) == Encode((begun, other))
+    assert serve(schedule) == Ground(tuple(Asked(begun, index) for index in range(4)))
+    schedule.add(bounded)
+    bounded.image = "encoded"
+    step = schedule.next(full=True)
+    assert isinstance(step, Ground)
+    assert step.works == (bounded, begun)
+    schedule.remove(begun)
+    schedule.remove(bounded)
+    assert schedule.next(full=True) is None
+    assert schedule.next() == Ground((Asked(other, 0),))
 
 
 def test_what_nobody_wants_costs_nothing() -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
 from service.engine.base import Grounding
-from service.engine.suppression import suppress
+from service.engine.suppression import only, survivors
 
 
 def found(*rows: tuple[float, float]) -> Grounding:
@@ -19,6 +21,10 @@ def scores(groundings: list[Grounding]) -> list[list[float]]:
         np.testing.assert_array_equal(each.mask_logits[:, 0, 0], each.scores)
         assert len(each.boxes) == len(each.scores)
     return [[round(float(score), 2) for score in each.scores] for each in groundings]
+
+
+def suppress(groundings: Sequence[Grounding], iou: float | None) -> list[Grounding]:
+    return list(map(only, groundings, survivors(groundings, iou)))
 
 
 def test_off_by_default() -> None:
