@@ -7,7 +7,7 @@ import base64
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Mapping
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -38,7 +38,9 @@ def register(subparsers: Any, purpose: str) -> None:
     _add_source(push)
     push.add_argument("target", metavar="gs://BUCKET/PREFIX")
     _add_dtype(push)
-    push.add_argument("--replace", action="store_true", help="overwrite another model that is there")
+    push.add_argument(
+        "--replace", action="store_true", help="overwrite or delete the *.json, *.safetensors that are there"
+    )
     push.set_defaults(run=partial(_said, run_push))
     save = commands.add_parser("save", help="convert a checkpoint and write it to a folder")
     _add_source(save)
@@ -124,24 +126,37 @@ def convert(checkpoint: Checkpoint, folder: Path, dtype: str) -> None:
 def push(client: storage.Client, folder: Path, target: Location, *, replace: bool = False) -> str:
     """Upload a checkpoint folder, config.json last: without it nobody takes the prefix for a model.
 
-    Files that are there already are not sent again, so an interrupted push goes on where it was. ModelUnavailable
-    when another model is there and may not be replaced, when somebody else writes there, or when access is missing.
+    Files that are there already are not sent again, so an interrupted push goes on where it was. `replace` overwrites
+    another model, and deletes what else is there and would count as part of this one. ModelUnavailable when that is
+    there and may not be replaced, when somebody else writes there, or when access is missing.
     """
     files = {path.name: _described(path) for path in folder.iterdir()}
     revision = revision_of(files.values())
     there = {file.name: file for file in ModelStore(client, folder).files(target)}
     if revision_of(there.values()) == revision:
         return f"{target} has it already: revision {revision}"
-    if LAST_FILE in there and not replace:
-        raise ModelUnavailable(
-            f"{target} holds another model, revision {revision_of(there.values())}; --replace overwrites it"
-        )
+    if not replace:
+        _refuse_others(target, there, files)
     with models.explained(str(target), role=_WRITER):
         _delete(client, target, [there.pop(LAST_FILE)] if LAST_FILE in there else [])
         _delete(client, target, [file for name, file in there.items() if name not in files])
         for file in sorted(files.values(), key=lambda file: file.name == LAST_FILE):
             _upload(client, folder, target, file, there.get(file.name))
     return f"{target}: revision {revision}, {sum(file.size for file in files.values()) / 1e6:.1f} MB"
+
+
+def _refuse_others(target: Location, there: Mapping[str, ModelFile], files: Container[str]) -> None:
+    """ModelUnavailable unless all that is there may be what an interrupted push of these files has left."""
+    if LAST_FILE in there:
+        raise ModelUnavailable(
+            f"{target} holds another model, revision {revision_of(there.values())}; --replace overwrites it"
+        )
+    foreign = sorted(name for name in there if name not in files)
+    if foreign:
+        raise ModelUnavailable(
+            f"{target} holds {foreign[0]!r}, which is no file of this model; name another prefix, or --replace "
+            f"deletes {'it' if len(foreign) == 1 else f'all {len(foreign)} such files'}"
+        )
 
 
 def _described(path: Path) -> ModelFile:

@@ -157,6 +157,26 @@ def test_an_interrupted_push_is_no_model_and_can_go_on(
     assert fetch(Source(str(target)))
 
 
+def test_what_is_of_no_model_is_not_deleted_unasked(
+    cloud: LocalCloud, target: Location, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as the results of a service, under a prefix that was mistyped."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", cloud.storage_url)
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", cloud.settings.project)
+    for name in ("b.jpg.json", "a.jpg.json", "notes.txt"):
+        cloud.storage.bucket(BUCKET).blob(target.prefix + name).upload_from_string("mine")
+    status, said, error = run(capsys, "push", "embedded", str(target))
+    assert (status, said) == (1, "")
+    assert error == (
+        f"{target} holds 'a.jpg.json', which is no file of this model; name another prefix, "
+        "or --replace deletes all 2 such files\n"
+    )
+    assert names(cloud.storage, target) == {"a.jpg.json", "b.jpg.json", "notes.txt"}
+    assert run(capsys, "push", "embedded", str(target), "--replace")[0] == 0
+    assert {"config.json", "notes.txt"} <= names(cloud.storage, target)
+    assert not {"a.jpg.json", "b.jpg.json"} & names(cloud.storage, target)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
