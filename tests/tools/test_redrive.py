@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import os
 import signal
@@ -12,7 +13,9 @@ import time
 import uuid
 from collections.abc import Iterator
 from concurrent import futures
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,8 @@ from service.core.envelopes import Message
 from service.core.letters import dead_letter
 from tools import cli
 from tools.localcloud import clients
+from tools.localcloud.faults.calls import ANSWERED, ARRIVES, Script
+from tools.localcloud.faults.pubsub_proxy import PubSubProxy
 from tools.localcloud.pubsub.names import subscription_path, topic_path
 from tools.localcloud.pubsub_process import PubSubProcess
 from tools.localcloud.settings import LocalCloudSettings
@@ -160,6 +165,15 @@ def test_a_look_shows_everything_and_changes_nothing(post: Post) -> None:
     assert post.left(post.source) == {}
 
 
+@pytest.mark.parametrize(
+    "data", [b"[" * 100_000, b'{"image":' * 100_000, b'{"image": 1e999, "folder": []}', b"9" * 5000]
+)
+def test_whatever_the_data_is_it_is_shown(post: Post, data: bytes) -> None:
+    id = post.rejected(data)
+    status, [line], _ = post.redrive()
+    assert (status, line["id"], line["about"]) == (0, id, data[:60].decode())
+
+
 def test_what_is_sent_back_is_what_it_was(post: Post) -> None:
     """Also with names that a publisher's parameters have, and a `reason` of its own where Pub/Sub forwarded it."""
     post.forwarded(b"forwarded", reason="mine", topic="t", data="d", timeout="5", **UPLOAD)
@@ -204,6 +218,49 @@ def test_only_what_is_chosen_goes(post: Post) -> None:
     assert len(post.left(post.source)) == 1
 
 
+@contextmanager
+def proxied(emulator: PubSubProcess, script: Script, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Between the command and the emulator stands what `script` says."""
+    proxy = PubSubProxy(emulator.host, script)
+    proxy.start()
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", proxy.host)
+    try:
+        yield
+    finally:
+        proxy.close()
+
+
+@contextmanager
+def rejecting(post: Post, at_most: int) -> Iterator[None]:
+    """A worker whose trouble is not mended: what it gets goes to the dead letters again."""
+    numbers = itertools.count()
+
+    def reject(message: Any) -> None:
+        if next(numbers) < at_most:
+            post.rejected(message.data, **dict(message.attributes))
+        message.ack()
+
+    worker = post.subscriber.subscribe(post.source, reject)
+    try:
+        yield
+    finally:
+        worker.cancel()
+        worker.result(30)
+
+
+def test_what_is_rejected_again_waits_for_the_next_look(post: Post) -> None:
+    first = {post.rejected(b"%d" % number) for number in range(3)}
+    with rejecting(post, at_most=60):
+        status, lines, said = post.redrive("--go", "--idle", "3")
+    assert status == 0
+    assert [line["outcome"] for line in lines] == ["republished"] * 3
+    assert {line["id"] for line in lines} == first
+    assert "more have come since the look began, and were left as they are\n" in said
+    left = post.left()
+    assert {message.data for message in left.values()} == {b"0", b"1", b"2"}
+    assert not left.keys() & first
+
+
 def test_what_cannot_go_back_stays_and_says_why(post: Post) -> None:
     unknown = post.publish(b"raw", {"reason": "not a push"})
     empty = post.rejected(b"")  # without our attributes nothing is left of it, and Pub/Sub takes no such message
@@ -232,11 +289,44 @@ def test_the_source_may_be_gone(post: Post) -> None:
     assert post.left().keys() == {first}
 
 
+def test_a_forbidden_topic_keeps_nobody_else(
+    post: Post, emulator: PubSubProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the others would be sent again at every look."""
+    forbidden = f"zzz-{post.id}"  # the last one, so that others have been published before
+    topic, source = topic_path(PROJECT, forbidden), subscription_path(PROJECT, forbidden)
+    post.publisher.create_topic(name=topic)
+    post.subscriber.create_subscription(name=source, topic=topic)
+    kept = post.publish(b"kept", {"reason": "not JSON", "subscription": source})
+    for number in range(3):
+        post.rejected(b"%d" % number)
+    script = Script()
+    script.at("publish", partial(script.refuse, "publish", 403), moment=ARRIVES, subject=forbidden)
+    with proxied(emulator, script, monkeypatch):
+        status, lines, _ = post.redrive("--go")
+    assert status == 1
+    assert {line["id"]: line["problem"] for line in lines if line["outcome"] == "failed"} == {
+        kept: f"no permission to publish to {topic}: it needs roles/pubsub.publisher"
+    }
+    assert sorted(message.data for message in post.left(post.source).values()) == [b"0", b"1", b"2"]
+    assert post.left().keys() == {kept}
+
+
+def test_a_topic_that_does_not_exist_is_named(post: Post) -> None:
+    kept = post.rejected()
+    missing = topic_path(PROJECT, "none")
+    status, [line], _ = post.redrive("--go", "--to", missing)
+    assert (status, line["problem"]) == (1, f"{missing} does not exist; give another --to")
+    assert post.left().keys() == {kept}
+
+
 def test_discarding_saves_first(post: Post, tmp_path: Path) -> None:
     gone, kept = post.rejected(b"\xff", "bad", color="red"), post.rejected(reason="good")
-    assert [line["outcome"] for line in post.redrive("--discard", "--reason", "bad")[1]] == ["would be discarded"]
     file = tmp_path / "saved.jsonl"
-    status, [line], _ = post.redrive("--discard", "--go", "--reason", "bad", "--save", str(file))
+    command = ["--discard", "--reason", "bad", "--save", str(file)]
+    assert [line["outcome"] for line in post.redrive(*command)[1]] == ["would be discarded"]
+    assert not file.exists()
+    status, [line], _ = post.redrive(*command, "--go")
     assert (status, line["outcome"]) == (0, "discarded")
     [saved] = [json.loads(text) for text in file.read_text().splitlines()]
     assert saved["id"] == gone
@@ -245,6 +335,15 @@ def test_discarding_saves_first(post: Post, tmp_path: Path) -> None:
     assert post.left(post.source) == {}
     assert cli.main(["redrive", post.dead, "--save", str(file)]) == 2
     assert "saved.jsonl" in post.capsys.readouterr().err
+
+
+def test_what_cannot_be_saved_stays(post: Post, tmp_path: Path) -> None:
+    kept = post.rejected()
+    missing = tmp_path / "none" / "saved.jsonl"
+    status, lines, said = post.redrive("--go", "--save", str(missing))
+    assert (status, lines, said.count("\n")) == (2, [], 1)
+    assert said.startswith("--save: ")
+    assert post.left().keys() == {kept}
 
 
 def test_a_large_queue_is_seen_once_and_whole(post: Post) -> None:
@@ -262,12 +361,21 @@ def test_a_large_queue_is_seen_once_and_whole(post: Post) -> None:
 
 
 def test_text_for_people(post: Post) -> None:
+    """Whatever a dead letter says, to the terminal it is text."""
     id = post.forwarded(b"{}", **(UPLOAD | {"objectId": "odd\x1b[2J.jpg"}))
     assert cli.main(["redrive", post.dead, "--idle", "1"]) == 0
     assert post.capsys.readouterr().out == (
         f"{id}  2026-01-31T12:00:00Z  attempts 100  source-{post.id}  gs://in/odd·[2J.jpg  "
         f"(100 delivery attempts used up)  would be republished to source-{post.id}\n"
     )
+    status, lines, _ = post.redrive("--go")
+    assert (status, [line["about"] for line in lines]) == (0, ["gs://in/odd\x1b[2J.jpg"])
+    post.publish(b"x", {"reason": "", "subscription": "projects/p/subscriptions/a\x9b2J"})
+    assert cli.main(["redrive", post.dead, "--idle", "1", "--json"]) == 1
+    assert cli.main(["redrive", post.dead, "--idle", "1"]) == 1
+    said = post.capsys.readouterr().out
+    assert said.replace("\n", "").isprintable()
+    assert "a\\u009b2J" in said and "a·2J" in said
 
 
 def test_sigterm_gives_everything_back(post: Post, emulator: PubSubProcess) -> None:
@@ -280,6 +388,25 @@ def test_sigterm_gives_everything_back(post: Post, emulator: PubSubProcess) -> N
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
     assert process.returncode == 130
+    assert post.left().keys() == ids
+
+
+@pytest.mark.parametrize("call", ["Subscriber/Pull", "Subscriber/ModifyAckDeadline"])
+def test_a_signal_during_a_call_loses_no_lease(
+    post: Post, emulator: PubSubProcess, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    ids = {post.rejected(b"%d" % number) for number in range(20)}
+
+    def interrupt() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.5)  # the call goes on
+
+    script = Script()
+    script.at("other", interrupt, moment=ANSWERED, subject=call)
+    with proxied(emulator, script, monkeypatch):
+        status, lines, said = post.redrive("--go")
+    assert (status, lines) == (130, [])
+    assert "interrupted; what was not dealt with is back in the subscription\n" in said
     assert post.left().keys() == ids
 
 

@@ -25,7 +25,9 @@ def register(subparsers: Any, purpose: str) -> None:
         "--to", type=topic_name, metavar="projects/P/topics/T", help="send to this topic, not to that of the source"
     )
     what.add_argument("--discard", action="store_true", help="drop the chosen messages instead of sending them back")
-    what.add_argument("--save", type=Path, metavar="FILE", help="first write them to a new file, a JSON object a line")
+    what.add_argument(
+        "--save", type=Path, metavar="FILE", help="with --go: first write them to a new file, a JSON object a line"
+    )
     what.add_argument("--json", action="store_true", help="a JSON object a line, without the messages' data")
     which = parser.add_argument_group("which messages (all of these must hold)")
     which.add_argument("--id", action="append", default=[], metavar="ID", help="this message; repeatable")

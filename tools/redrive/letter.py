@@ -25,12 +25,14 @@ _SHOWN_BYTES = 60
 class Letter:
     """A message of a dead-letter subscription: forwarded by Pub/Sub, or published by the worker with its reason.
 
-    `published` is when the original was, where that is known. `attempts` is None and `subscription` is "" where nobody
-    has noted it. `about` is a gs:// address, or how the data begins.
+    `died` is when it came to the dead letters, `published` when the original was published, where that is known.
+    `attempts` is None and `subscription` is "" where nobody has noted it. `about` is a gs:// address, or how the data
+    begins.
     """
 
     id: str
     ack_id: str
+    died: datetime
     published: datetime
     attempts: int | None
     subscription: str
@@ -42,11 +44,12 @@ class Letter:
     def of(cls, received: types.ReceivedMessage) -> Letter:
         """Read what was pulled; nothing in it is taken for granted."""
         message, attributes = received.message, dict(received.message.attributes)
-        attempts = _number(attributes.get(_COUNT))
+        attempts, died = _number(attributes.get(_COUNT)), _publish_time(message)
         return cls(
             id=message.message_id,
             ack_id=received.ack_id,
-            published=_time(attributes.get(_PUBLISHED)) or _publish_time(message),
+            died=died,
+            published=_time(attributes.get(_PUBLISHED)) or died,
             attempts=attempts,
             subscription=_subscription(attributes),
             reason=_reason(attributes, attempts),
@@ -111,7 +114,7 @@ def _about(data: bytes, attributes: Mapping[str, str]) -> str:
         return f"gs://{attributes['bucketId']}/{attributes['objectId']}"
     try:
         document = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter for a thousand brackets
         document = None
     found = [document.get(key) for key in ("image", "folder")] if isinstance(document, dict) else []
     uri = next((each for each in found if isinstance(each, str)), None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from itertools import chain, islice
 from types import TracebackType
 from typing import Self
@@ -27,6 +28,7 @@ _SETTLED_REMEMBERED = 100_000
 class Queue:
     """Pulls with leases of ten minutes, which are renewed for as long as the look goes on.
 
+    Shows what died until `began`: what is sent back and rejected again comes here anew, and would be so for ever.
     Leaving the block gives everything back that was not settled, so that the next look finds it. Of a process that is
     killed it comes back by itself, after the lease. Memory holds the ids of at most `hold` messages, and no data.
     """
@@ -36,18 +38,24 @@ class Queue:
         client: pubsub_v1.SubscriberClient,
         subscription: str,
         clock: Callable[[], float],
+        stopped: Callable[[], bool],
         *,
+        began: datetime,
         idle_s: float,
         hold: int,
     ) -> None:
         self._client = client
         self._subscription = subscription
         self._clock = clock
+        self._stopped = stopped
+        self._began = began
         self._idle_s = idle_s
         self._hold = hold
         self._held: dict[str, list[str]] = {}  # ack ids by message id
         self._settled: LRUCache[str, bool] = LRUCache(_SETTLED_REMEMBERED)
         self._renewed = clock()
+        self.newer = 0
+        """How many have died since the look began."""
 
     def __enter__(self) -> Self:
         return self
@@ -63,16 +71,24 @@ class Queue:
         return len(self._held) >= self._hold
 
     def batches(self) -> Iterator[list[Letter]]:
-        """What comes, a hundred at a time, until nothing has come for `idle_s`. GoogleAPIError when it cannot."""
+        """What comes, a hundred at a time, until nothing has come for `idle_s`, or `stopped` says so.
+
+        What has died since the look began is held until its end, lest it comes again at once, and is not shown.
+        GoogleAPIError when Pub/Sub does not answer.
+        """
         last = self._clock()
-        while not self.full and self._clock() - last < self._idle_s:
+        while not (self._stopped() or self.full) and self._clock() - last < self._idle_s:
             letters = self._pull()
+            new = self._new(letters)  # before any other call: whatever ends the look now, they are given back
+            self._modify([letter.ack_id for letter in letters if letter.id in self._held], _LEASE_S)
             self._renew_when_due()
-            if new := self._new(letters):
-                yield new
-            if letters:
+            shown = [letter for letter in new if letter.died <= self._began]
+            self.newer += len(new) - len(shown)
+            if shown and not self._stopped():
+                yield shown
+            if any(letter.died <= self._began for letter in letters):
                 last = self._clock()
-            else:
+            elif not letters:
                 time.sleep(_POLL_S)
 
     def settle(self, letters: Iterable[Letter]) -> None:
@@ -90,23 +106,23 @@ class Queue:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The return_immediately flag", DeprecationWarning)
             answer = self._client.pull(request=request)
-        letters = [Letter.of(received) for received in answer.received_messages]
-        self._modify([letter.ack_id for letter in letters], _LEASE_S)
-        return letters
+        return [Letter.of(received) for received in answer.received_messages]
 
     def _room(self) -> int:
         return min(_PULL_AT_ONCE, self._hold - len(self._held))
 
     def _new(self, letters: Iterable[Letter]) -> list[Letter]:
         """Those that have not been seen. Pub/Sub may deliver a message twice, with two leases."""
-        new = []
+        new, settled = [], []
         for letter in letters:
             if letter.id in self._settled:
-                self._client.acknowledge(subscription=self._subscription, ack_ids=[letter.ack_id])
+                settled.append(letter.ack_id)
                 continue
             if letter.id not in self._held:
                 new.append(letter)
             self._held.setdefault(letter.id, []).append(letter.ack_id)
+        if settled:
+            self._client.acknowledge(subscription=self._subscription, ack_ids=settled)
         return new
 
     def _leases(self) -> Iterator[str]:

@@ -47,7 +47,7 @@ class Sender:
         return self._known[source]
 
     def send(self, letters: Iterable[Letter]) -> dict[str, str]:
-        """Publish letters that have a destination: the ids of those that Pub/Sub refuses, with the reason.
+        """Publish letters that have a destination: the ids of those that cannot be, with the reason.
 
         All others are safe in their topics. GoogleAPIError when any may not be; some may be there all the same.
         """
@@ -63,6 +63,11 @@ class Sender:
     def _publish(self, topic: str, letters: list[Letter]) -> dict[str, str]:
         try:
             self._publisher.publish(topic=topic, messages=[letter.original for letter in letters])
+        except PermissionDenied:
+            why = f"no permission to publish to {topic}: it needs roles/pubsub.publisher"
+            return {letter.id: why for letter in letters}
+        except NotFound:
+            return {letter.id: f"{topic} does not exist; give another --to" for letter in letters}
         except InvalidArgument as error:
             if len(letters) == 1:
                 renamed = letters[0].set_aside()
