@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import os
 import uuid
 import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.core.events import Rules
 from service.core.naming import is_image, is_sidecar, sidecar_names
+from service.core.outputs import Output
+from service.gcp import storage
 from service.gcp.storage import ObjectInfo
 from service.worker.model import ERROR_CODE, INPUT_GENERATION
 from tools import cli
 from tools.localcloud.cloud import LocalCloud
 from tools.localcloud.settings import LocalCloudSettings
+from tools.status.command import find_place, look
+from tools.status.elsewhere import Elsewhere
 from tools.status.walk import walk
 
 INPUT, OUTPUT = "sam3-input", "sam3-output"
@@ -225,6 +232,55 @@ def test_results_elsewhere_are_found_by_reading_sidecars(shelf: Shelf) -> None:
     }
 
 
+def test_of_sidecars_no_more_are_remembered_than_said(shelf: Shelf) -> None:
+    for number in range(4):
+        shelf.put(f"{number}.jpg")
+        output = f"gs://{OUTPUT}/orders/{shelf.prefix}{number}.json"
+        shelf.put(f"{number}.prompts.json", json.dumps({"prompts": ["cat"], "output": output}))
+    place = replace(find_place(shelf.uri, None, os.environ), read_sidecars=True)
+    with closing(storage.connect(connections=1)) as store:
+        elsewhere = Elsewhere(store, place.bucket, place.settings, remembered=2)
+        before = outputs_alive()
+        assert [verdict.state for _, verdict in look(store, place, elsewhere)] == ["missing"] * 4
+        assert outputs_alive() - before == 2
+
+
+def outputs_alive() -> int:
+    return sum(isinstance(each, Output) for each in gc.get_objects())
+
+
+@pytest.mark.parametrize("end", [".prompts.json", ".prompts.txt", ".jpg.prompts.json", ".jpg.prompts.txt"])
+def test_an_image_that_is_asked_for_by_its_name_has_its_sidecar(shelf: Shelf, end: str) -> None:
+    shelf.put("7.jpg")
+    shelf.put(f"7{end}", '["cat"]')
+    for asked in ("7.jpg", "7.j", "7.", "7"):
+        named = replace(shelf, prefix=shelf.prefix + asked)
+        assert list(named.states().values()) == [("missing", "")], asked
+
+
+def test_only_what_is_asked_for_is_shown(shelf: Shelf) -> None:
+    for name in ("7.jpg", "7.png", "7.tiff", "7.jpg.png"):
+        shelf.put(name)
+    for stem in ("7", "7.jpg"):
+        shelf.put(f"{stem}.prompts.json", '["cat"]')
+    named = replace(shelf, prefix=f"{shelf.prefix}7.jpg")
+    assert named.states() == {"": ("missing", ""), ".png": ("missing", "")}
+    named = replace(shelf, prefix=f"{shelf.prefix}7.t")  # comes after the sidecar
+    assert named.states() == {"iff": ("missing", "")}
+
+
+def test_no_name_reaches_the_terminal_as_a_command(shelf: Shelf) -> None:
+    shelf.put("odd\tname\x1b[2J\x9b.jpg")
+    shelf.made("bad.jpg.error.json", sam3_error_code="a\tb", **shelf.image("bad.jpg"))
+    _, said = shelf.status("--list", "all")
+    assert f"waiting\t{shelf.uri}odd·name·[2J·.jpg" in said.splitlines()
+    assert f"failed\t{shelf.uri}bad.jpg\ta·b" in said.splitlines()
+    assert "  failed                      1  a·b 1" in said.splitlines()
+    _, said = shelf.status("--json", "--list", "waiting")
+    assert said.replace("\n", "").isprintable()
+    assert json.loads(said.splitlines()[0])["image"] == f"{shelf.uri}odd\tname\x1b[2J\x9b.jpg"
+
+
 def test_what_the_service_has_written_is_no_image(shelf: Shelf) -> None:
     """A picture beside a result that lies in the input bucket."""
     shelf.put("mine.overlay.webp")
@@ -292,6 +348,7 @@ def joined(inputs: list[ObjectInfo], outputs: list[ObjectInfo]) -> dict[str, tup
     }
 
 
+@settings(deadline=None)
 @given(st.sets(NAMES), st.data())
 def test_the_join_finds_what_belongs_together(names: set[str], data: Any) -> None:
     """Against a search through everything."""

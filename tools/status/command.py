@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
+import heapq
 import os
 import re
 import sys
@@ -17,7 +17,15 @@ from typing import Any
 from google.auth.exceptions import GoogleAuthError
 
 from service.core.events import Rules
-from service.core.naming import BUCKET_NAME, expand_prefix, folder_of, folder_prompts_beside, gs_uri
+from service.core.naming import (
+    BUCKET_NAME,
+    MAX_NAME_BYTES,
+    SIDECAR_SUFFIXES,
+    expand_prefix,
+    folder_of,
+    folder_prompts_beside,
+    gs_uri,
+)
 from service.core.sources import RankedPlace, ranked_places
 from service.errors import CloudUnavailable
 from service.gcp import storage
@@ -26,6 +34,7 @@ from service.settings import BadSetting, Settings
 from tools.status.elsewhere import Elsewhere
 from tools.status.states import NAME_TOO_LONG, STATES, Verdict, judge, sources_of
 from tools.status.walk import Around, walk
+from tools.terminal import json_line, printable
 
 LOOK_AGAIN_S = 5.0
 _UNFINISHED = ("missing", "outdated")
@@ -142,7 +151,19 @@ class Folders:
 
 def _lists(store: ObjectStore, place: Place) -> tuple[Iterator[ObjectInfo], Iterator[ObjectInfo]]:
     output_prefix = expand_prefix(place.rules.output_prefix, place.bucket) + place.prefix
-    return store.scan(place.bucket, place.prefix), store.scan(place.rules.output_bucket, output_prefix)
+    inputs = heapq.merge(store.scan(place.bucket, place.prefix), _shorter(store, place), key=lambda info: info.name)
+    return inputs, store.scan(place.rules.output_bucket, output_prefix)
+
+
+def _shorter(store: ObjectStore, place: Place) -> list[ObjectInfo]:
+    """The sidecars whose names are too short to be under the prefix: `7.prompts.json` of images under `7.j`."""
+    stem = place.prefix.rpartition(".")[0]
+    if not stem or "/" in place.prefix[len(stem) :]:
+        return []
+    names = [stem + suffix for suffix in SIDECAR_SUFFIXES]
+    wanted = [name for name in names if not name.startswith(place.prefix) and len(name.encode()) <= MAX_NAME_BYTES]
+    found = store.stat_all(place.bucket, wanted)
+    return [found[name] for name in sorted(found)]
 
 
 def _report(store: ObjectStore, place: Place, arguments: argparse.Namespace) -> int:
@@ -169,23 +190,24 @@ def _count(
 
 
 def _show_text(place: Place, around: Around, verdict: Verdict) -> None:
-    print(f"{verdict.state}\t{gs_uri(place.bucket, around.image.name)}\t{verdict.detail}".rstrip())
+    columns = verdict.state, gs_uri(place.bucket, around.image.name), verdict.detail
+    print("\t".join(map(printable, columns)).rstrip())
 
 
 def _show_json(place: Place, around: Around, verdict: Verdict) -> None:
     line: dict[str, Any] = {"state": verdict.state, "image": gs_uri(place.bucket, around.image.name)}
     documents = [gs_uri(place.rules.output_bucket, each.name) for each in around.documents] + around.elsewhere
-    print(json.dumps(line | {"detail": verdict.detail, "documents": documents}, ensure_ascii=False))
+    print(json_line(line | {"detail": verdict.detail, "documents": documents}))
 
 
 def _print_counts(counts: Counts, arguments: argparse.Namespace) -> None:
     total = sum(counts.states.values())
     if arguments.json:
-        states = {state: counts.states[state] for state in STATES}
-        print(json.dumps({"uri": arguments.uri, "images": total, **states, "failed_codes": dict(counts.codes)}))
+        states: dict[str, int] = {state: counts.states[state] for state in STATES}
+        print(json_line({"uri": arguments.uri, "images": total, **states, "failed_codes": dict(counts.codes)}))
         return
     print(f"{arguments.uri}: {total} images")
-    codes = ", ".join(f"{code} {number}" for code, number in counts.codes.most_common())
+    codes = ", ".join(f"{printable(code)} {number}" for code, number in counts.codes.most_common())
     for state in STATES:
         label = "waiting for prompts" if state == "waiting" else state
         print(f"  {label:<20}{counts.states[state]:>9}  {codes if state == 'failed' else ''}".rstrip())

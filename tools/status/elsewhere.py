@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from cachetools import LRUCache
+
 from service.core.naming import error_name, gs_uri
 from service.core.outputs import Output
 from service.core.prompts import parse_sidecar
@@ -14,14 +16,17 @@ from tools.status.walk import Around
 
 
 class Elsewhere:
-    """Looks where the `output` of an image's JSON sidecar says: two calls an image, one once it has been read."""
+    """Looks where the `output` of an image's JSON sidecar says: two calls an image, one while its sidecar is known.
 
-    def __init__(self, store: ObjectStore, bucket: str, settings: Settings) -> None:
+    The last `remembered` sidecars are.
+    """
+
+    def __init__(self, store: ObjectStore, bucket: str, settings: Settings, remembered: int = 10_000) -> None:
         self._store = store
         self._bucket = bucket
         self._limits = settings.limits
         self._max_bytes = settings.max_sidecar_bytes
-        self._known: dict[tuple[str, int], Output | None] = {}
+        self._known: LRUCache[tuple[str, int], Output | None] = LRUCache(remembered)
 
     def judge(self, around: Around, sources: Sources) -> Verdict | None:
         """How far an image is whose live sidecar names an output; None where that names none. CloudUnavailable."""
