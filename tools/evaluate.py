@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
@@ -23,6 +24,7 @@ from service.core.results import PromptResult
 from service.engine.loading import EngineConfig, load_engine
 from service.engine.segmenter import Segmenter
 from service.engine.weights import Source
+from service.errors import ModelUnavailable
 from tools.bench.engines import serving
 from tools.train_tiny.backgrounds import NATIVE_PX
 from tools.train_tiny.contact import contact_sheet
@@ -97,17 +99,26 @@ def register(subparsers: Any, purpose: str) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the tables of the model card."""
-    with service_segmenter(arguments.model) as segmenter:
-        report = measure(segmenter, arguments.scenes)
-        if arguments.contact_sheet:
-            contact_sheet(example_pairs(partial(segment, segmenter)), ROW, arguments.contact_sheet)
+    """Print the tables of the model card; 1 when the model cannot be loaded."""
+    try:
+        report = _measured(arguments)
+    except ModelUnavailable as error:
+        print(error.detail, file=sys.stderr)
+        return 1
     print(report.markdown(), flush=True)
     if arguments.update:
         arguments.update.write_text(updated(arguments.update.read_text(), report.markdown()))
     if arguments.json:
         arguments.json.write_text(json.dumps(report.counts(), indent=1) + "\n")
     return 0
+
+
+def _measured(arguments: argparse.Namespace) -> Report:
+    with service_segmenter(arguments.model) as segmenter:
+        report = measure(segmenter, arguments.scenes)
+        if arguments.contact_sheet:
+            contact_sheet(example_pairs(partial(segment, segmenter)), ROW, arguments.contact_sheet)
+    return report
 
 
 def updated(document: str, tables: str) -> str:

@@ -21,12 +21,12 @@ from service.engine import pretrained
 from service.engine.weights import Checkpoint, Source, fingerprint, resolve
 from service.errors import ModelUnavailable
 from service.gcp import models
-from service.gcp.models import LAST_FILE, Location, ModelFile, ModelStore, revision_of
+from service.gcp.models import LAST_FILE, Location, ModelFile, revision_of
 from tools.folders import whole_folder
 
 DTYPES = ("bfloat16", "float16", "float32")
 _BESIDE_WEIGHTS = ("tokenizer*.json", "*processor*.json", "special_tokens_map.json", "vocab.json", "merges.txt")
-_WRITER = "roles/storage.objectUser"
+_TARGET, _WRITER = "the target", "roles/storage.objectUser"
 _CHUNK_BYTES = 64 * 1024 * 1024
 
 
@@ -69,16 +69,19 @@ def _said(run: Any, arguments: argparse.Namespace) -> int:
     except ModelUnavailable as error:
         print(error.detail, file=sys.stderr)
         return 1
+    except OSError as error:
+        print(error, file=sys.stderr)
+        return 1
     return 0
 
 
 def run_push(arguments: argparse.Namespace) -> str:
     """Convert and upload; returns the line to print."""
-    target = Location.parse(arguments.target)
+    target = Location.parse(arguments.target, _TARGET)
     with tempfile.TemporaryDirectory(prefix="sam3-push-") as folder:
         with tempfile.TemporaryDirectory(prefix="sam3-fetch-") as cache:
             convert(_find(arguments, Path(cache)), Path(folder), arguments.dtype)
-        with models.explained(str(target), role=_WRITER):
+        with models.explained(f"{_TARGET}: {str(target)!r}", role=_WRITER):
             client = models.connect()
         with closing(client):
             return push(client, Path(folder), target, replace=arguments.replace)
@@ -90,7 +93,7 @@ def run_save(arguments: argparse.Namespace) -> str:
     ModelUnavailable when something is in the folder already.
     """
     target: Path = arguments.target.absolute()
-    if target.exists() and any(target.iterdir()):
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ModelUnavailable(f"{str(target)!r} is not allowed; allowed: a folder that is new or empty")
     with whole_folder(target) as folder:
         convert(_find(arguments, folder.parent / "fetched"), folder, arguments.dtype)
@@ -132,12 +135,13 @@ def push(client: storage.Client, folder: Path, target: Location, *, replace: boo
     """
     files = {path.name: _described(path) for path in folder.iterdir()}
     revision = revision_of(files.values())
-    there = {file.name: file for file in ModelStore(client, folder).files(target)}
+    with models.explained(f"{_TARGET}: {str(target)!r}", role=_WRITER):
+        there = {file.name: file for file in models.list_files(client, target)}
     if revision_of(there.values()) == revision:
         return f"{target} has it already: revision {revision}"
     if not replace:
         _refuse_others(target, there, files)
-    with models.explained(str(target), role=_WRITER):
+    with models.explained(f"{_TARGET}: {str(target)!r}", role=_WRITER):
         _delete(client, target, [there.pop(LAST_FILE)] if LAST_FILE in there else [])
         _delete(client, target, [file for name, file in there.items() if name not in files])
         for file in sorted(files.values(), key=lambda file: file.name == LAST_FILE):

@@ -27,6 +27,7 @@ from service.gcp.storage import open_client
 
 # Uploaded last and deleted first: a prefix without it holds no complete checkpoint.
 LAST_FILE = "config.json"
+_SETTING = "SAM3_MODEL"
 TIMEOUT_S = (10.0, 60.0)  # connect, read
 RETRY = DEFAULT_RETRY.with_timeout(120.0)
 _FIELDS = "items(name,generation,size,crc32c),nextPageToken"
@@ -45,11 +46,14 @@ class Location:
     prefix: str
 
     @classmethod
-    def parse(cls, uri: str) -> Location:
-        """Read gs://bucket/prefix, with or without a slash at its end; ModelUnavailable when it is something else."""
+    def parse(cls, uri: str, name: str = _SETTING) -> Location:
+        """Read gs://bucket/prefix, with or without a slash at its end; ModelUnavailable when it is something else.
+
+        `name`: of the setting or argument that has it.
+        """
         match = _URI.fullmatch(uri)
         if not match:
-            raise ModelUnavailable(f"SAM3_MODEL: {uri!r} is not allowed; allowed: gs://bucket/prefix")
+            raise ModelUnavailable(f"{name}: {uri!r} is not allowed; allowed: gs://bucket/prefix")
         prefix = (match[2] or "").strip("/")
         return cls(match[1], f"{prefix}/" if prefix else "")
 
@@ -80,10 +84,24 @@ def connect() -> storage.Client:
 
 def fetch(uri: str, revision: str | None, check: Callable[[Path], None], *, cache: Path) -> tuple[Path, str]:
     """As ModelStore.fetch, with a client of its own."""
-    with explained(f"SAM3_MODEL: {uri!r}"):
+    with explained(f"{_SETTING}: {uri!r}"):
         client = connect()
     with closing(client):
         return ModelStore(client, cache).fetch(uri, revision, check)
+
+
+def list_files(client: storage.Client, location: Location) -> list[ModelFile]:
+    """As ModelStore.files, with the errors of Google's client."""
+    prefix = location.prefix
+    blobs = client.list_blobs(
+        location.bucket, prefix=prefix, delimiter="/", fields=_FIELDS, timeout=TIMEOUT_S, retry=RETRY
+    )
+    described = [(blob.name.removeprefix(prefix), blob) for blob in blobs]
+    return [
+        ModelFile(name, int(blob.size or 0), blob.crc32c, int(blob.generation))
+        for name, blob in described
+        if _FILE.fullmatch(name)
+    ]
 
 
 class ModelStore:
@@ -115,17 +133,8 @@ class ModelStore:
 
     def files(self, location: Location) -> list[ModelFile]:
         """Describe the files of the checkpoint at `location`; what else lies there is not looked at."""
-        prefix = location.prefix
-        with explained(f"SAM3_MODEL: {str(location)!r}"):
-            blobs = self._client.list_blobs(
-                location.bucket, prefix=prefix, delimiter="/", fields=_FIELDS, timeout=TIMEOUT_S, retry=RETRY
-            )
-            described = [(blob.name.removeprefix(prefix), blob) for blob in blobs]
-        return [
-            ModelFile(name, int(blob.size or 0), blob.crc32c, int(blob.generation))
-            for name, blob in described
-            if _FILE.fullmatch(name)
-        ]
+        with explained(f"{_SETTING}: {str(location)!r}"):
+            return list_files(self._client, location)
 
     def _complete(self, location: Location, uri: str) -> list[ModelFile]:
         files = self.files(location)
@@ -154,7 +163,7 @@ class ModelStore:
             shutil.rmtree(left, ignore_errors=True)
         partial = folder.with_suffix(".partial")
         try:
-            with explained(f"SAM3_MODEL: {str(location)!r}", self._cache):
+            with explained(f"{_SETTING}: {str(location)!r}", self._cache):
                 partial.mkdir()
                 self._download(partial, location, files)
                 check(partial)

@@ -24,6 +24,13 @@ def test_a_document_without_marks_is_refused(text: str) -> None:
         updated(text, "| new |")
 
 
+def test_a_model_that_is_none_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "--model", "/no/such"]) == 1
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert "'/no/such' is not a folder" in said.err
+
+
 def test_a_few_scenes_through_the_services_segmenter(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The figures are of few scenes; that they are not empty, and agree in all three places, is what is checked."""
     document, counts = tmp_path / "model.md", tmp_path / "counts.json"

@@ -181,10 +181,13 @@ def test_what_is_of_no_model_is_not_deleted_unasked(
     ("arguments", "message"),
     [
         (["push", "/no/such/folder", f"gs://{BUCKET}/x"], "'/no/such/folder' is not a folder"),
-        (["push", "embedded", "s3://x/y"], "'s3://x/y' is not allowed; allowed: gs://bucket/prefix"),
+        (["push", "embedded", "s3://x/y"], "the target: 's3://x/y' is not allowed; allowed: gs://bucket/prefix"),
         (["push", "embedded", f"gs://{BUCKET}/x", "--revision", "v2"], "SAM3_REVISION: 'v2' is not that of 'embedded'"),
-        (["push", "embedded", "gs://no-such-bucket/x"], "'gs://no-such-bucket/x/' does not exist"),
+        (["push", "embedded", "gs://no-such-bucket/x"], "the target: 'gs://no-such-bucket/x/' does not exist"),
         (["check", "/no/such/folder"], "'/no/such/folder' is not a folder"),
+        (["check", "gs://no-such-bucket/x"], "SAM3_MODEL: 'gs://no-such-bucket/x/' does not exist"),
+        (["save", "embedded", __file__], f"{__file__!r} is not allowed; allowed: a folder that is new or empty"),
+        (["save", "embedded", f"{__file__}/model"], f"File exists: {__file__!r}"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(
