@@ -11,8 +11,11 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from google.api_core.exceptions import GoogleAPIError
+
 from tools.localcloud.cloud import LocalCloud
 from tools.localcloud.process import ProcessError
+from tools.localcloud.pubsub.duplicates import duplicate_rate
 from tools.localcloud.settings import LocalCloudSettings
 
 CHECK_EVERY_S = 0.5
@@ -29,14 +32,16 @@ def register(subparsers: Any, purpose: str) -> None:
     up.add_argument("--storage-root", type=Path, metavar="FOLDER", help="keep the objects there, not in memory")
     up.add_argument("--storage-port", type=int, default=0, help="default: a free one")
     up.add_argument("--pubsub-port", type=int, default=0, help="default: a free one")
-    up.add_argument("--duplicate-rate", type=float, default=0.0, help="share of messages delivered again though acked")
+    up.add_argument(
+        "--duplicate-rate", type=duplicate_rate, default=0.0, help="share of messages delivered again though acked"
+    )
     up.add_argument("--json", action="store_true", help="print the environment as JSON instead of exports")
     up.add_argument("--port-file", type=Path, metavar="FILE", help="also write the environment there, as JSON")
     up.set_defaults(run=run_up)
 
 
 def run_up(arguments: argparse.Namespace) -> int:
-    """Start, print the environment for a service, and wait for a signal; 1 if an emulator fails."""
+    """Start, print the environment for a service, and wait for a signal; 1 if an emulator fails or refuses a name."""
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -49,6 +54,9 @@ def run_up(arguments: argparse.Namespace) -> int:
                 cloud.check()
     except ProcessError as error:
         print(error, file=sys.stderr)
+        return 1
+    except (GoogleAPIError, OSError) as error:
+        print(f"the local cloud cannot be set up: {error}".replace("\n", " "), file=sys.stderr)
         return 1
     return 0
 
@@ -67,7 +75,10 @@ def _settings(arguments: argparse.Namespace) -> LocalCloudSettings:
 def _announce(environment: dict[str, str], arguments: argparse.Namespace) -> None:
     document = json.dumps(environment, indent=2)
     if arguments.port_file is not None:
-        arguments.port_file.write_text(document)
+        # Renamed into place: whoever waits for the file never reads half of it.
+        unfinished = arguments.port_file.with_name(f"{arguments.port_file.name}.part")
+        unfinished.write_text(document)
+        unfinished.replace(arguments.port_file)
     if arguments.json:
         print(document, flush=True)
         return

@@ -184,7 +184,7 @@ def test_the_command_prints_exports_and_stops_on_a_signal(number: signal.Signals
 def test_the_command_prints_json_and_writes_it(tmp_path: Path) -> None:
     port, port_file = free_port(), tmp_path / "ports.json"
     with command_line("--json", "--port-file", str(port_file), "--storage-port", str(port)) as command:
-        wait_for(lambda: port_file.exists() and port_file.read_text().endswith("}"))
+        wait_for(port_file.exists)
         command.terminate()
         assert command.stdout is not None
         printed = json.load(command.stdout)
@@ -192,10 +192,34 @@ def test_the_command_prints_json_and_writes_it(tmp_path: Path) -> None:
     assert printed["STORAGE_EMULATOR_HOST"] == f"http://127.0.0.1:{port}"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["--duplicate-rate", "2"], 2, "'2' is not allowed; allowed: a number from 0 to 1"),
+        (["--duplicate-rate", "nan"], 2, "'nan' is not allowed; allowed: a number from 0 to 1"),
+        (
+            [word for letter in "abcd" for word in ("--input-bucket", letter * 60)],
+            1,
+            "the local cloud cannot be set up: 400 ",
+        ),
+        (["--port-file", "/no/such/folder/ports.json"], 1, "the local cloud cannot be set up: "),
+    ],
+)
+def test_what_cannot_be_set_up_is_said(
+    arguments: list[str], status: int, message: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with command_line(*arguments) as command:
+        assert command.wait(DEADLINE_S * 4) == status
+    said = capfd.readouterr().err
+    assert message in said
+    assert "Traceback" not in said
+    assert status == 2 or said.count("\n") == 1
+
+
 def test_nothing_outlives_a_killed_parent(tmp_path: Path) -> None:
     port_file = tmp_path / "ports.json"
     with command_line("--port-file", str(port_file)) as command:
-        wait_for(lambda: port_file.exists() and port_file.read_text().endswith("}"))
+        wait_for(port_file.exists)
         children = subprocess.run(
             ["ps", "-o", "pid=", "--ppid", str(command.pid)], capture_output=True, text=True, check=True
         )

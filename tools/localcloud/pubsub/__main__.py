@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tools.localcloud.pubsub.admin import admin_server
 from tools.localcloud.pubsub.broker import Broker, BrokerOptions
+from tools.localcloud.pubsub.duplicates import duplicate_rate
 from tools.localcloud.pubsub.server import grpc_server
 
 
@@ -40,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--ready-file", type=Path, help="write the addresses there, as JSON, once serving")
     parser.add_argument("--push-concurrency", type=int, default=32, help="most pushes at once, a subscription")
     parser.add_argument(
-        "--duplicate-rate", type=float, default=0.0, help="share of messages delivered again although acked"
+        "--duplicate-rate", type=duplicate_rate, default=0.0, help="share of messages delivered again although acked"
     )
     parser.add_argument("--duplicate-seed", type=int, default=0, help="chooses which messages")
     parser.add_argument("--verbose", action="store_true", help="log every push")

@@ -1,5 +1,6 @@
 """At-least-once delivery made visible: which messages come twice although they were acknowledged."""
 
+import argparse
 from enum import Enum
 from random import Random
 
@@ -12,6 +13,16 @@ class Echo(Enum):
     NONE = "none"
     TOGETHER = "while the first delivery is still in flight"
     LATE = "after the first delivery was acknowledged"
+
+
+def duplicate_rate(text: str) -> float:
+    """A rate that EchoDraw takes, as argparse's type."""
+    try:
+        rate = float(text)
+        EchoDraw(rate)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed; allowed: a number from 0 to 1") from None
+    return rate
 
 
 class EchoDraw:
