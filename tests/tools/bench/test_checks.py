@@ -1,0 +1,50 @@
+"""What the measurements compare and wait for would tell if something were wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from service.engine.base import Grounding
+from tools.bench.card.agreement import agreement
+from tools.bench.card.variants import FP32
+from tools.bench.decode import fingerprint
+from tools.bench.inputs import object_logits, photo
+
+SIZE_HW = (60, 80)
+
+
+def found(count: int, **changed: float) -> Grounding:
+    given = {"scores": 0.9, "boxes": 0.5} | changed
+    return Grounding(
+        np.full(count, given["scores"], np.float32),
+        np.full((count, 4), given["boxes"], np.float32),
+        object_logits(2, side=48)[:count],
+    )
+
+
+def test_pixels_in_other_places_are_other_pixels() -> None:
+    rgb = photo((30, 40))
+    other_order = np.asfortranarray(rgb)
+    assert fingerprint(rgb, rgb) == fingerprint(other_order, other_order)
+    assert fingerprint(rgb, rgb) != fingerprint(rgb, rgb[:, ::-1])
+    assert fingerprint(rgb) != fingerprint(rgb.reshape(40, 30, 3))
+
+
+def test_a_device_that_finds_the_same_agrees() -> None:
+    same = agreement(FP32, [found(1), found(0)], [found(1), found(0)], SIZE_HW)
+    assert (same.good, same.instances, same.score, same.box_px) == (True, (1, 1), 0, 0)
+
+
+@pytest.mark.parametrize("changed", ["scores", "boxes"])
+@pytest.mark.parametrize("place", [0, 1])
+def test_nan_agrees_with_nothing(changed: str, place: int) -> None:
+    answers = [found(1), found(1)]
+    answers[place] = found(1, **{changed: float("nan")})
+    assert not agreement(FP32, [found(1), found(1)], answers, SIZE_HW).good
+
+
+def test_without_an_instance_there_is_no_agreement() -> None:
+    assert not agreement(FP32, [found(0)], [found(0)], SIZE_HW).good
+    assert not agreement(FP32, [found(0)], [found(1)], SIZE_HW).good
+    assert not agreement(FP32, [found(1)], [found(0)], SIZE_HW).good
