@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from http.server import BaseHTTPRequestHandler
+from urllib.parse import urlsplit
+
 import numpy as np
 import pytest
 
 from service.engine.base import Grounding
+from tests.serving import serving
 from tools.bench.card.agreement import agreement
 from tools.bench.card.variants import FP32
 from tools.bench.decode import fingerprint
+from tools.bench.doors import watch
 from tools.bench.inputs import object_logits, photo
+from tools.bench.server import Server
 
 SIZE_HW = (60, 80)
 
@@ -48,3 +55,17 @@ def test_without_an_instance_there_is_no_agreement() -> None:
     assert not agreement(FP32, [found(0)], [found(0)], SIZE_HW).good
     assert not agreement(FP32, [found(0)], [found(1)], SIZE_HW).good
     assert not agreement(FP32, [found(1)], [found(0)], SIZE_HW).good
+
+
+def test_a_server_that_does_nothing_more_is_not_waited_for() -> None:
+    class Stalled(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps({"prompts": 3}).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with serving(Stalled) as url, pytest.raises(RuntimeError, match=r"no prompt in 0\.2 s, after 3"):
+        watch(Server(urlsplit(url).port or 0, 0, 0), lambda _: False, stalled_s=0.2)
