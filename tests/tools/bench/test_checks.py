@@ -11,6 +11,7 @@ import pytest
 
 from service.engine.base import Grounding
 from tests.serving import serving
+from tools.bench import memory
 from tools.bench.card.agreement import agreement
 from tools.bench.card.variants import FP32
 from tools.bench.decode import fingerprint
@@ -18,6 +19,7 @@ from tools.bench.doors import watch
 from tools.bench.inputs import object_logits, photo
 from tools.bench.server import Server
 
+MIB = 2**20
 SIZE_HW = (60, 80)
 
 
@@ -69,3 +71,10 @@ def test_a_server_that_does_nothing_more_is_not_waited_for() -> None:
 
     with serving(Stalled) as url, pytest.raises(RuntimeError, match=r"no prompt in 0\.2 s, after 3"):
         watch(Server(urlsplit(url).port or 0, 0, 0), lambda _: False, stalled_s=0.2)
+
+
+def test_a_leak_is_not_hidden_by_what_the_start_gives_back() -> None:
+    leaking = memory.rows_of({100: 587 * MIB, 500: 547 * MIB, 1000: 580 * MIB})
+    assert [row.ours for row in leaking[:3]] == [587, 547, 580]
+    assert (leaking[3].what, leaking[3].met) == ("after 1000 requests / after 500", False)
+    assert memory.rows_of({100: 587 * MIB, 500: 521 * MIB, 1000: 520 * MIB})[3].met
