@@ -46,7 +46,8 @@ class Prompt:
 class Sam3Client:
     """A client of one service. Safe to use from several threads; close it, or use it in a `with`.
 
-    `token`: an identity token or what returns one, such as `IdentityTokens(url)` for Cloud Run.
+    `token`: an identity token or what returns one, such as `IdentityTokens(url)` for Cloud Run. `timeout_s`: how long
+    one try waits for an answer, which is not tried again then; `backoff` bounds the tries and the whole call.
     """
 
     def __init__(
@@ -72,8 +73,11 @@ class Sam3Client:
         self._transport.close()
 
     def ready(self) -> bool:
-        """Whether the model answers. Raises Unreachable without an answer."""
-        return self._transport.status("/ready", self._authorization()) == 200
+        """Whether the model answers: True for 200, False for 503.
+
+        Raises the Sam3Error that any other answer is (Forbidden, NotFound and so on), and Unreachable without one.
+        """
+        return self._transport.available("/ready", self._authorization())
 
     def segment(
         self,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 from importlib.resources import files
 from typing import Any
@@ -14,7 +15,17 @@ from PIL import Image
 from pycocotools import mask as coco
 from pycocotools.coco import COCO
 
-from sam3_client import Backoff, BadRequest, Forbidden, Problem, Prompt, Sam3Client, Unavailable, Unreachable
+from sam3_client import (
+    Backoff,
+    BadRequest,
+    Forbidden,
+    NotFound,
+    Problem,
+    Prompt,
+    Sam3Client,
+    Unavailable,
+    Unreachable,
+)
 from sam3_client.results import segmentation
 from sam3_client.rle import decode_plainly
 from sam3_client.transport import Transport
@@ -161,7 +172,64 @@ def test_waits_grow_and_tries_end(script: Any) -> None:
     assert (caught.value.request_id, caught.value.retryable) == ("abc", True)
 
 
-@pytest.mark.parametrize("answer", [busy(429, "61"), busy(503, "1", retryable=False), busy(500)])
+def test_a_body_that_came_too_slowly_is_sent_again(script: Any) -> None:
+    script.answers = [busy(408, "1", code="request_timeout"), FOUND, busy(408)]
+    waits: list[float] = []
+    patient(script, waits).segment(b"x", "cat")
+    assert waits == [1]
+    with pytest.raises(Unavailable, match="408"):
+        patient(script, waits, attempts=1).segment(b"x", "cat")
+
+
+def test_a_connection_that_breaks_is_made_anew(script: Any) -> None:
+    script.answers = [FOUND, None, FOUND, None, None]
+    waits: list[float] = []
+    client = patient(script, waits, attempts=2)
+    for _ in range(2):
+        client.segment(b"x", "cat")
+    assert (len(waits), len(script.seen)) == (1, 3)
+    with pytest.raises(Unreachable):
+        client.segment(b"x", "cat")
+    assert len(script.seen) == 5
+
+
+def test_an_answer_that_does_not_come_is_not_asked_for_again() -> None:
+    waits: list[float] = []
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        transport = Transport(f"http://127.0.0.1:{silent.getsockname()[1]}", 0.2, Backoff(), waits.append)
+        with Sam3Client("", transport=transport) as client, pytest.raises(Unreachable, match="timed out"):
+            client.segment(b"x", "cat")
+    assert waits == []
+
+
+def test_no_try_begins_after_the_limit_of_the_whole_call(script: Any) -> None:
+    script.answers = [busy(503, "40")] * 4
+    waits: list[float] = []
+    transport = Transport(script.url, 30, Backoff(total_s=100), waits.append, lambda: sum(waits))
+    with pytest.raises(Unavailable):
+        Sam3Client("", transport=transport).segment(b"x", "cat")
+    assert waits == [40, 40]
+
+
+def test_what_the_service_gave_up_is_not_handed_to_it_again(script: Any) -> None:
+    script.answers = [busy(503, "5", code="deadline_exceeded")]
+    times = iter((1000.0, 1300.0))
+    transport = Transport(script.url, 330, Backoff(), lambda _: None, lambda: next(times))
+    with pytest.raises(Unavailable, match="deadline_exceeded"):
+        Sam3Client("", transport=transport).segment(b"x", "cat")
+
+
+def test_ready_waits_for_nothing_that_does_not_come(script: Any) -> None:
+    script.answers = [(status, {}, b"") for status in (503, 200, 401, 403, 404, 500)]
+    with Sam3Client(script.url) as client:
+        assert [client.ready(), client.ready()] == [False, True]
+        for error in (Forbidden, Forbidden, NotFound, Problem):
+            with pytest.raises(error):
+                client.ready()
+    assert set(script.paths) == {"/ready"}
+
+
+@pytest.mark.parametrize("answer", [busy(429, "61"), busy(503, "1", retryable=False), (500, {}, b""), (502, {}, b"")])
 def test_what_is_not_tried_again(script: Any, answer: Any) -> None:
     script.answers = [answer]
     waits: list[float] = []
