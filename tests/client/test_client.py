@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sys
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -70,6 +72,36 @@ def test_the_demo_scene(service: Any) -> None:
     assert len(alike.contours) == 2
 
 
+def test_boxes_of_a_result_are_a_prompt(service: Any) -> None:
+    with Sam3Client(service.url) as client:
+        frogs = client.segment(str(DEMO), "frog", return_masks=False).results[0].boxes_xyxy
+        like = frogs[:1].astype(np.float32)
+        prompts: list[Prompt | dict[str, Any]] = [
+            Prompt(boxes=frogs[:1]),
+            Prompt(boxes=tuple(like), box_labels=np.ones(1, np.int64)),
+            {"boxes": like},
+            Prompt("frog", boxes=frogs[:0]),
+        ]
+        found = client.segment(str(DEMO), prompts, return_masks=False)
+    assert [len(result) > 0 for result in found.results] == [True] * 4
+    assert [result.label for result in found.results] == ["visual"] * 3 + ["frog"]
+
+
+def test_arrays_are_sent_as_what_they_hold(script: Any) -> None:
+    script.answers = [FOUND] * 2
+    boxes = np.array([[1, 2, 3, 4]], np.float32)
+    with Sam3Client(script.url) as client:
+        client.segment(b"x", Prompt(boxes=boxes, box_labels=np.ones(1, np.int64)))
+        client.segment(b"x", {"text": "cat", "boxes": tuple(boxes)})
+    assert b'{"boxes": [[1.0, 2.0, 3.0, 4.0]], "box_labels": [1]}' in script.seen[0][1]
+    assert b'{"text": "cat", "boxes": [[1.0, 2.0, 3.0, 4.0]]}' in script.seen[1][1]
+
+
+def test_what_is_no_json(script: Any) -> None:
+    with pytest.raises(TypeError, match="object is not JSON"):
+        Sam3Client(script.url).segment(b"x", {"boxes": object()})
+
+
 def test_contours_and_holes_of_a_ring(script: Any) -> None:
     outer, inner = [[0, 0], [9, 0], [9, 9], [0, 9]], [[3, 3], [6, 3], [6, 6], [3, 6]]
     found = {"label": "ring", "boxes": [[0, 0, 9, 9]], "scores": [0.9], "mask_shape": [1, 1, 10, 10]}
@@ -128,17 +160,26 @@ def test_without_supervision_it_says_what_to_install(monkeypatch: pytest.MonkeyP
 
 
 def test_every_kind_of_image_gives_the_same(service: Any) -> None:
-    picture = Image.open(str(DEMO)).convert("RGB")
+    picture, data = Image.open(str(DEMO)).convert("RGB"), DEMO.read_bytes()
     with Sam3Client(service.url) as client:
         answers = [
             client.segment(image, "frog", return_masks=False).results[0].boxes_xyxy
-            for image in (str(DEMO), DEMO.read_bytes(), picture, np.asarray(picture))
+            for image in (str(DEMO), data, bytearray(data), memoryview(data), picture, np.asarray(picture))
         ]
         with pytest.raises(ValueError, match="return_masks=True"):
             client.segment(picture, "frog", return_masks=False).results[0].masks()
     for boxes in answers:
         np.testing.assert_array_equal(boxes, answers[0])
         assert len(boxes) == FROGS
+
+
+def test_a_file_name_in_no_encoding(script: Any, tmp_path: Path) -> None:
+    script.answers = [FOUND]
+    image = tmp_path / os.fsdecode(b"\xff.jpg")
+    image.write_bytes(b"image")
+    with Sam3Client(script.url) as client:
+        client.segment(image, "cat")
+    assert b'filename="image"' in script.seen[0][1]
 
 
 def test_errors_are_typed(service: Any) -> None:
