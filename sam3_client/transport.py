@@ -14,9 +14,11 @@ from urllib3.exceptions import (
     InvalidHeader,
     NewConnectionError,
     ProtocolError,
+    ProxyError,
 )
 
 from sam3_client.errors import Problem, Unreachable, problem
+from sam3_client.pool import pool_for
 
 _CONNECT_S = 10
 _NO_ANSWER = (NewConnectionError, ConnectTimeoutError, ProtocolError, ConnectionError)
@@ -57,9 +59,7 @@ class Transport:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._url = url.rstrip("/")
-        self._pool = urllib3.PoolManager(
-            maxsize=16, retries=False, timeout=urllib3.Timeout(connect=_CONNECT_S, read=timeout_s)
-        )
+        self._pool = pool_for(url, urllib3.Timeout(connect=_CONNECT_S, read=timeout_s))
         self._backoff = backoff
         self._sleep = sleep
         self._clock = clock
@@ -112,6 +112,8 @@ class Transport:
 
 def _unanswered(error: BaseException | None) -> bool:
     """Whether there was no connection, or it broke. A timeout of reading is neither: the service may still work."""
+    if isinstance(error, ProxyError):
+        error = error.original_error
     return isinstance(error, _NO_ANSWER)
 
 
