@@ -16,7 +16,7 @@ from urllib3 import encode_multipart_formdata
 from sam3_client.results import Segmentation, segmentation
 from sam3_client.transport import Backoff, Transport
 
-Box = tuple[float, float, float, float]
+Boxes = Sequence[Sequence[float] | NDArray[Any]] | NDArray[Any]
 Field = tuple[str, Any]
 TIMEOUT_S = 330.0  # a little more than the service itself gives a request
 
@@ -36,17 +36,22 @@ class Options(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Prompt:
-    """A phrase, exemplar boxes xyxy in pixels, or both; `box_labels` 1, like this, or 0, not like this (all 1)."""
+    """A phrase, exemplar boxes (n, 4) xyxy in pixels, or both; `box_labels` 1, like this, or 0, not like this (all 1).
+
+    The boxes of a result are taken as they are: `Prompt(boxes=result.boxes_xyxy[:2])`.
+    """
 
     text: str | None = None
-    boxes: tuple[Box, ...] = ()
-    box_labels: tuple[int, ...] | None = None
+    boxes: Boxes = ()
+    box_labels: Sequence[int] | NDArray[Any] | None = None
 
 
 class Sam3Client:
     """A client of one service. Safe to use from several threads; close it, or use it in a `with`.
 
-    `token`: an identity token or what returns one, such as `IdentityTokens(url)` for Cloud Run.
+    `token`: an identity token or what returns one, such as `IdentityTokens(url)` for Cloud Run. `timeout_s`: how long
+    one try waits for an answer, which is not tried again then; `backoff` bounds the tries and the whole call.
+    HTTP_PROXY, HTTPS_PROXY and NO_PROXY are read once, here.
     """
 
     def __init__(
@@ -72,8 +77,11 @@ class Sam3Client:
         self._transport.close()
 
     def ready(self) -> bool:
-        """Whether the model answers. Raises Unreachable without an answer."""
-        return self._transport.status("/ready", self._authorization()) == 200
+        """Whether the model answers: True for 200, False for 503.
+
+        Raises the Sam3Error that any other answer is (Forbidden, NotFound and so on), and Unreachable without one.
+        """
+        return self._transport.available("/ready", self._authorization())
 
     def segment(
         self,
@@ -83,9 +91,9 @@ class Sam3Client:
     ) -> Segmentation:
         """Find every instance of each prompt, with masks unless `return_masks=False`.
 
-        image: a path, the bytes of a file, a `gs://` URI, an array (H, W) or (H, W, 3) of uint8 RGB, or a PIL image;
-        the last two are taken as they are, whatever an EXIF tag says. Raises a Sam3Error: BadRequest, TooLarge,
-        Unavailable and so on.
+        image: a path, the bytes of a file (or a bytearray or memoryview), a `gs://` URI, an array (H, W) or (H, W, 3)
+        of uint8 RGB, or a PIL image; the last two are taken as they are, whatever an EXIF tag says. Raises a
+        Sam3Error: BadRequest, TooLarge, Unavailable and so on.
         """
         fields = [_image_field(image), *(("prompts", _prompt_text(prompt)) for prompt in _listed(prompts))]
         chosen: dict[str, Any] = {"return_masks": True, **options}
@@ -106,20 +114,35 @@ def _listed(prompts: Any) -> list[Any]:
 def _prompt_text(prompt: str | Prompt | Mapping[str, Any]) -> str:
     """As the form has it: a phrase that would look like JSON there is sent as JSON."""
     if isinstance(prompt, str):
-        return json.dumps({"text": prompt}) if prompt.lstrip().startswith("{") else prompt
+        return _json({"text": prompt}) if prompt.lstrip().startswith("{") else prompt
     if isinstance(prompt, Mapping):
-        return json.dumps(dict(prompt))
-    given = {"text": prompt.text, "boxes": prompt.boxes or None, "box_labels": prompt.box_labels}
-    return json.dumps({name: value for name, value in given.items() if value is not None})
+        return _json(dict(prompt))
+    boxes = prompt.boxes if len(prompt.boxes) else None
+    given = {"text": prompt.text, "boxes": boxes, "box_labels": prompt.box_labels}
+    return _json({name: value for name, value in given.items() if value is not None})
+
+
+def _json(value: Any) -> str:
+    """JSON, with numpy's arrays and numbers as what they hold."""
+    return json.dumps(value, default=_held)
+
+
+def _held(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is not JSON serializable")
 
 
 def _image_field(image: Any) -> Field:
     if isinstance(image, str) and image.startswith("gs://"):
         return "image_uri", image
+    return "image", ("image", _image_bytes(image), "application/octet-stream")
+
+
+def _image_bytes(image: Any) -> bytes:
     if isinstance(image, str | Path):
-        return "image", (Path(image).name, Path(image).read_bytes(), "application/octet-stream")
-    data = image if isinstance(image, bytes) else _png(image)
-    return "image", ("image", data, "application/octet-stream")
+        return Path(image).read_bytes()
+    return bytes(image) if isinstance(image, bytes | bytearray | memoryview) else _png(image)
 
 
 def _png(image: Any) -> bytes:

@@ -13,7 +13,7 @@ class Sam3Error(Exception):
 
 
 class Unreachable(Sam3Error):
-    """No answer: no connection, or nothing within the timeout."""
+    """No answer: no connection, one that broke, or nothing within the timeout."""
 
     retryable = True
 
@@ -31,7 +31,7 @@ class Problem(Sam3Error):
         self.code = str(document.get("code", f"http_{status}"))
         self.title = str(document.get("title", ""))
         self.detail = str(document.get("detail", "the answer is no problem document"))
-        self.retryable = bool(document.get("retryable", status in (429, 503)))
+        self.retryable = bool(document.get("retryable", status in (408, 429, 503)))
         self.retry_after_s = retry_after_s
         self.request_id = request_id
         super().__init__(f"{status} {self.code}: {self.detail}")
@@ -54,7 +54,7 @@ class TooLarge(Problem):
 
 
 class Unavailable(Problem):
-    """429, 503: busy or loading, still so after all retries."""
+    """408, 429, 503: the body came too slowly, the service is busy or loading; still so after all retries."""
 
 
 class ServerFault(Problem):
@@ -66,6 +66,7 @@ _BY_STATUS: dict[int, type[Problem]] = {
     401: Forbidden,
     403: Forbidden,
     404: NotFound,
+    408: Unavailable,
     413: TooLarge,
     415: BadRequest,
     422: BadRequest,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -71,9 +72,10 @@ class Difference:
 
     @property
     def passes(self) -> bool:
-        """Whether it is within what the project promises."""
-        agree = max(self.score_logit, self.box) <= TOLERANCE and self.iou >= MIN_IOU
-        return agree and self.spread >= MIN_SPREAD
+        """Whether it is within what the project promises, and all of it numbers."""
+        agree = self.score_logit <= TOLERANCE and self.box <= TOLERANCE and self.iou >= MIN_IOU
+        # Two masks of NaN are empty to their IoU, and equal.
+        return agree and math.isfinite(self.mask_logit) and self.spread >= MIN_SPREAD
 
 
 def main() -> int:
@@ -121,14 +123,14 @@ def compare(ours: Engine[Any, Any], theirs: Engine[Any, Any], seed: int) -> Iter
 
 
 def difference(ours: Sequence[Grounding], theirs: Sequence[Grounding]) -> Difference:
-    """Compare instances one to one; two of nearly the same score may have changed places."""
+    """Compare instances one to one; two of nearly the same score may have changed places. NaN stays NaN."""
     pairs = [(a, _reordered(b, a)) for a, b in zip(ours, theirs, strict=True)]
     return Difference(
-        min(float(_logit(found.scores).std()) for found in theirs),
-        max(_most(_logit(a.scores), _logit(b.scores)) for a, b in pairs),
-        max(_most(a.boxes, b.boxes) for a, b in pairs),
-        max(_most(a.mask_logits, b.mask_logits) for a, b in pairs),
-        min(float(_iou(a.mask_logits > 0, b.mask_logits > 0).min()) for a, b in pairs),
+        float(np.min([_logit(found.scores).std() for found in theirs])),
+        float(np.max([_most(_logit(a.scores), _logit(b.scores)) for a, b in pairs])),
+        float(np.max([_most(a.boxes, b.boxes) for a, b in pairs])),
+        float(np.max([_most(a.mask_logits, b.mask_logits) for a, b in pairs])),
+        float(np.min([_iou(a.mask_logits > 0, b.mask_logits > 0).min() for a, b in pairs])),
     )
 
 

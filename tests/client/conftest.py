@@ -13,10 +13,13 @@ Answer = tuple[int, dict[str, str], bytes]
 
 @dataclass
 class Script:
-    """A server that gives these answers in turn and keeps what it was sent: headers and body."""
+    """A server that gives these answers in turn and keeps what it was sent: headers and body.
+
+    In the place of None it closes the connection.
+    """
 
     url: str = ""
-    answers: list[Answer] = field(default_factory=list)
+    answers: list[Answer | None] = field(default_factory=list)
     seen: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     ports: set[int] = field(default_factory=set)
@@ -34,7 +37,11 @@ def script() -> Iterator[Script]:
             script.seen.append((dict(self.headers), body))
             script.paths.append(self.path)
             script.ports.add(self.client_address[1])
-            status, headers, content = script.answers.pop(0)
+            answer = script.answers.pop(0)
+            if answer is None:
+                self.close_connection = True
+                return
+            status, headers, content = answer
             self.send_response(status)
             for name, value in {**headers, "Content-Length": str(len(content))}.items():
                 self.send_header(name, value)

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import sys
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +17,17 @@ from PIL import Image
 from pycocotools import mask as coco
 from pycocotools.coco import COCO
 
-from sam3_client import Backoff, BadRequest, Forbidden, Problem, Prompt, Sam3Client, Unavailable, Unreachable
+from sam3_client import (
+    Backoff,
+    BadRequest,
+    Forbidden,
+    NotFound,
+    Problem,
+    Prompt,
+    Sam3Client,
+    Unavailable,
+    Unreachable,
+)
 from sam3_client.results import segmentation
 from sam3_client.rle import decode_plainly
 from sam3_client.transport import Transport
@@ -57,6 +70,36 @@ def test_the_demo_scene(service: Any) -> None:
         np.testing.assert_array_equal(mask, coco.decode(rle))
     assert alike.contours is not None
     assert len(alike.contours) == 2
+
+
+def test_boxes_of_a_result_are_a_prompt(service: Any) -> None:
+    with Sam3Client(service.url) as client:
+        frogs = client.segment(str(DEMO), "frog", return_masks=False).results[0].boxes_xyxy
+        like = frogs[:1].astype(np.float32)
+        prompts: list[Prompt | dict[str, Any]] = [
+            Prompt(boxes=frogs[:1]),
+            Prompt(boxes=tuple(like), box_labels=np.ones(1, np.int64)),
+            {"boxes": like},
+            Prompt("frog", boxes=frogs[:0]),
+        ]
+        found = client.segment(str(DEMO), prompts, return_masks=False)
+    assert [len(result) > 0 for result in found.results] == [True] * 4
+    assert [result.label for result in found.results] == ["visual"] * 3 + ["frog"]
+
+
+def test_arrays_are_sent_as_what_they_hold(script: Any) -> None:
+    script.answers = [FOUND] * 2
+    boxes = np.array([[1, 2, 3, 4]], np.float32)
+    with Sam3Client(script.url) as client:
+        client.segment(b"x", Prompt(boxes=boxes, box_labels=np.ones(1, np.int64)))
+        client.segment(b"x", {"text": "cat", "boxes": tuple(boxes)})
+    assert b'{"boxes": [[1.0, 2.0, 3.0, 4.0]], "box_labels": [1]}' in script.seen[0][1]
+    assert b'{"text": "cat", "boxes": [[1.0, 2.0, 3.0, 4.0]]}' in script.seen[1][1]
+
+
+def test_what_is_no_json(script: Any) -> None:
+    with pytest.raises(TypeError, match="object is not JSON"):
+        Sam3Client(script.url).segment(b"x", {"boxes": object()})
 
 
 def test_contours_and_holes_of_a_ring(script: Any) -> None:
@@ -117,17 +160,26 @@ def test_without_supervision_it_says_what_to_install(monkeypatch: pytest.MonkeyP
 
 
 def test_every_kind_of_image_gives_the_same(service: Any) -> None:
-    picture = Image.open(str(DEMO)).convert("RGB")
+    picture, data = Image.open(str(DEMO)).convert("RGB"), DEMO.read_bytes()
     with Sam3Client(service.url) as client:
         answers = [
             client.segment(image, "frog", return_masks=False).results[0].boxes_xyxy
-            for image in (str(DEMO), DEMO.read_bytes(), picture, np.asarray(picture))
+            for image in (str(DEMO), data, bytearray(data), memoryview(data), picture, np.asarray(picture))
         ]
         with pytest.raises(ValueError, match="return_masks=True"):
             client.segment(picture, "frog", return_masks=False).results[0].masks()
     for boxes in answers:
         np.testing.assert_array_equal(boxes, answers[0])
         assert len(boxes) == FROGS
+
+
+def test_a_file_name_in_no_encoding(script: Any, tmp_path: Path) -> None:
+    script.answers = [FOUND]
+    image = tmp_path / os.fsdecode(b"\xff.jpg")
+    image.write_bytes(b"image")
+    with Sam3Client(script.url) as client:
+        client.segment(image, "cat")
+    assert b'filename="image"' in script.seen[0][1]
 
 
 def test_errors_are_typed(service: Any) -> None:
@@ -161,7 +213,64 @@ def test_waits_grow_and_tries_end(script: Any) -> None:
     assert (caught.value.request_id, caught.value.retryable) == ("abc", True)
 
 
-@pytest.mark.parametrize("answer", [busy(429, "61"), busy(503, "1", retryable=False), busy(500)])
+def test_a_body_that_came_too_slowly_is_sent_again(script: Any) -> None:
+    script.answers = [busy(408, "1", code="request_timeout"), FOUND, busy(408)]
+    waits: list[float] = []
+    patient(script, waits).segment(b"x", "cat")
+    assert waits == [1]
+    with pytest.raises(Unavailable, match="408"):
+        patient(script, waits, attempts=1).segment(b"x", "cat")
+
+
+def test_a_connection_that_breaks_is_made_anew(script: Any) -> None:
+    script.answers = [FOUND, None, FOUND, None, None]
+    waits: list[float] = []
+    client = patient(script, waits, attempts=2)
+    for _ in range(2):
+        client.segment(b"x", "cat")
+    assert (len(waits), len(script.seen)) == (1, 3)
+    with pytest.raises(Unreachable):
+        client.segment(b"x", "cat")
+    assert len(script.seen) == 5
+
+
+def test_an_answer_that_does_not_come_is_not_asked_for_again() -> None:
+    waits: list[float] = []
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        transport = Transport(f"http://127.0.0.1:{silent.getsockname()[1]}", 0.2, Backoff(), waits.append)
+        with Sam3Client("", transport=transport) as client, pytest.raises(Unreachable, match="timed out"):
+            client.segment(b"x", "cat")
+    assert waits == []
+
+
+def test_no_try_begins_after_the_limit_of_the_whole_call(script: Any) -> None:
+    script.answers = [busy(503, "40")] * 4
+    waits: list[float] = []
+    transport = Transport(script.url, 30, Backoff(total_s=100), waits.append, lambda: sum(waits))
+    with pytest.raises(Unavailable):
+        Sam3Client("", transport=transport).segment(b"x", "cat")
+    assert waits == [40, 40]
+
+
+def test_what_the_service_gave_up_is_not_handed_to_it_again(script: Any) -> None:
+    script.answers = [busy(503, "5", code="deadline_exceeded")]
+    times = iter((1000.0, 1300.0))
+    transport = Transport(script.url, 330, Backoff(), lambda _: None, lambda: next(times))
+    with pytest.raises(Unavailable, match="deadline_exceeded"):
+        Sam3Client("", transport=transport).segment(b"x", "cat")
+
+
+def test_ready_waits_for_nothing_that_does_not_come(script: Any) -> None:
+    script.answers = [(status, {}, b"") for status in (503, 200, 401, 403, 404, 500)]
+    with Sam3Client(script.url) as client:
+        assert [client.ready(), client.ready()] == [False, True]
+        for error in (Forbidden, Forbidden, NotFound, Problem):
+            with pytest.raises(error):
+                client.ready()
+    assert set(script.paths) == {"/ready"}
+
+
+@pytest.mark.parametrize("answer", [busy(429, "61"), busy(503, "1", retryable=False), (500, {}, b""), (502, {}, b"")])
 def test_what_is_not_tried_again(script: Any, answer: Any) -> None:
     script.answers = [answer]
     waits: list[float] = []

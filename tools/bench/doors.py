@@ -24,6 +24,7 @@ from tools.staged import STAGED
 
 CLIENTS = 16
 _BATCH_MS = 100
+_STALLED_S = 120
 _FIELDS = {"prompts": ["cat"], "return_masks": "true", "return_contours": "true"}
 _METHOD = (
     f"The service's own process around an engine that sleeps {_BATCH_MS} ms a batch and finds one small object for "
@@ -86,7 +87,7 @@ def _direct_busy(running: Server, image: Path, seconds: float) -> tuple[float, C
     requests = [{"file": str(image), "fields": _FIELDS}]
     with ThreadPoolExecutor(1) as pool:
         load = pool.submit(run_cell, "clients", url=running.url, clients=CLIENTS, requests=requests, seconds=seconds)
-        clocks = _watch(running, lambda _: load.done())
+        clocks = watch(running, lambda _: load.done())
     statuses = load.result()["statuses"]
     return busy_share(clocks), Check("every request was answered 200", set(statuses) == {"200"})
 
@@ -102,17 +103,23 @@ def _events_busy(running: Server, cloud: LocalCloud, jpeg: bytes, images: int) -
         list(pool.map(lambda n: cloud.upload(f"{n}.jpg", jpeg, "image/jpeg"), names))
     already = running.get_json("/bench/clock")["prompts"]
     cloud.push_to(f"{running.url}/events")
-    clocks = _watch(running, lambda clock: clock["prompts"] >= already + images)
+    clocks = watch(running, lambda clock: clock["prompts"] >= already + images)
     cloud.wait_until_quiet(120, received=2 * images)
     return busy_share(clocks)
 
 
-def _watch(running: Server, done: Callable[[Clock], bool]) -> list[Clock]:
+def watch(running: Server, done: Callable[[Clock], bool], stalled_s: float = _STALLED_S) -> list[Clock]:
+    """The server's clock again and again until `done`. RuntimeError when no prompt ends for `stalled_s`: one failed."""
     client = Client(running.url)
     clocks: list[Clock] = [client.get_json("/bench/clock")]
+    moved = time.monotonic()
     while not done(clocks[-1]):
         time.sleep(0.05)
         clocks.append(client.get_json("/bench/clock"))
+        if clocks[-1]["prompts"] != clocks[-2]["prompts"]:
+            moved = time.monotonic()
+        elif time.monotonic() - moved > stalled_s:
+            raise RuntimeError(f"no prompt in {stalled_s:g} s, after {clocks[-1]['prompts']}: has one failed?")
     return clocks
 
 

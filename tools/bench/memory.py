@@ -1,4 +1,4 @@
-"""Does the service's memory stay where it is: resident after 100 and after 1,000 mixed requests."""
+"""Does the service's memory stay where it is: resident after 100, 500 and 1,000 mixed requests."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import random
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,34 +28,42 @@ _KINDS = (".jpg", ".png", ".webp", ".bmp", ".tiff")
 _METHOD = (
     "The service with the embedded model and {clients} clients: JPEG, PNG, WebP, BMP and TIFF from 40 × 40 to "
     "{largest}, 1 to 16 prompts, with and without masks and contours, and every tenth request at fault. Resident "
-    "memory (VmRSS of all its processes) once all are answered."
+    "memory (VmRSS of all its processes) once all are answered. Growth is between the last two, since what the start "
+    "and the first requests have left is still given back after the first."
 )
 
 
 def measure(plan: Plan) -> list[Section]:
-    """Resident memory after a tenth of the requests and after all of them."""
-    few, many = plan.pick((100, 1000), (10, 40))
+    """Resident memory after a tenth of the requests, after half and after all of them."""
+    counts = plan.pick((100, 500, 1000), (10, 25, 40))
     sizes = plan.pick(_SIZES_HW, _SIZES_HW[:3])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        requests = _mixed(_files(folder, sizes), _faulty(folder), many)
+        requests = _mixed(_files(folder, sizes), _faulty(folder), counts[-1])
         command, environment = command_of("ours", models.embedded().folder, folder)
         with server.started(command, environment, folder / "server.log") as running:
-            early, early_statuses = _after(running, requests[:few])
-            late, late_statuses = _after(running, requests[few:])
+            shares = [requests[begin:end] for begin, end in pairwise((0, *counts))]
+            taken = [_after(running, share) for share in shares]
+    rows = rows_of({count: resident for count, (resident, _) in zip(counts, taken, strict=True)})
+    check = _answered(requests, sum((statuses for _, statuses in taken), Counter()))
+    method = _METHOD.format(clients=_CLIENTS, largest=" × ".join(str(edge) for edge in sizes[-1]))
+    return [Section("Memory over time", method, rows, (check,))]
+
+
+def rows_of(resident: Mapping[int, int]) -> tuple[Row, ...]:
+    """Bytes after so many requests each, and what the last has over the one before it."""
+    points = (Row(f"resident after {count} requests", taken / _MIB, "MiB") for count, taken in resident.items())
+    (few, early), (many, late) = list(resident.items())[-2:]
     growth = Row(f"after {many} requests / after {few}", (late / early - 1) * 100, "%", target=Target(2, of="ours"))
-    rows = (
-        Row(f"resident after {few} requests", early / _MIB, "MiB"),
-        Row(f"resident after {many} requests", late / _MIB, "MiB"),
-        growth,
-    )
-    expected, answered = Counter(request["expected"] for request in requests), early_statuses + late_statuses
+    return (*points, growth)
+
+
+def _answered(requests: list[dict[str, Any]], answered: Counter[str]) -> Check:
+    expected = Counter(request["expected"] for request in requests)
     difference = (
         f" ({dict(answered - expected)} in the place of {dict(expected - answered)})" if answered != expected else ""
     )
-    check = Check(f"every request was answered as it should be{difference}", not difference)
-    method = _METHOD.format(clients=_CLIENTS, largest=" × ".join(str(edge) for edge in sizes[-1]))
-    return [Section("Memory over time", method, rows, (check,))]
+    return Check(f"every request was answered as it should be{difference}", not difference)
 
 
 def _files(folder: Path, sizes: tuple[tuple[int, int], ...]) -> list[Path]:

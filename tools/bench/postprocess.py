@@ -98,14 +98,13 @@ def _run(steps: Steps, logits: NDArray[np.float32], size_hw: tuple[int, int]) ->
     masks, masks_s = _timed(lambda: to_masks(logits, size_hw))
     rle, rle_s = _timed(lambda: to_rle(masks))
     contours, contours_s = _timed(lambda: to_contours(masks))
-    text, json_s = _timed(lambda: to_text({"masks_rle": rle, "contours": contours}))
+    _, json_s = _timed(lambda: to_text({"masks_rle": rle, "contours": contours}))
     return {
         "masks_s": masks_s,
         "rle_s": rle_s,
         "contours_s": contours_s,
         "json_s": json_s,
         "total_s": masks_s + rle_s + contours_s + json_s,
-        "json_bytes": len(text),
         "rle_sha": _sha(rle),
         "contours_sha": _sha(contours),
     }

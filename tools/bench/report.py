@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any, Literal
 
 Sample = Mapping[str, Any]
@@ -157,7 +159,7 @@ def _target_text(target: Target, unit: str) -> str:
 
 def share_text(share: float) -> str:
     """0.83 as it is, 0.02 as 1/50."""
-    return f"1/{1 / share:.3g}" if 0 < share <= 0.2 else f"{share:.3g}"
+    return f"1/{figure(1 / share)}" if 0 < share <= 0.2 else figure(share)
 
 
 def _with_unit(value: float | None, unit: str) -> str:
@@ -165,8 +167,10 @@ def _with_unit(value: float | None, unit: str) -> str:
 
 
 def figure(value: float) -> str:
-    """Three significant digits, without an exponent."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    """Three significant digits, from 100 on all before the point; without an exponent."""
+    if abs(value) >= 100 or not math.isfinite(value):
+        return f"{value:,.0f}"
+    return f"{Decimal(f'{value:.3g}'):f}"
 
 
 def _significant(value: float | None) -> float | None:

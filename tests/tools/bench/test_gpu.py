@@ -26,6 +26,9 @@ runpy.run_path(program, run_name="__main__")
 
 
 def test_from_a_bare_checkout(tmp_path: Path) -> None:
+    kept = tmp_path / ".bench" / "full" / "complete"  # what `sam3 bench --keep` has left
+    kept.parent.mkdir(parents=True)
+    kept.touch()
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT, ABSENT, str(GPU), "--device", "cpu", "--repeats", "1", "--out", str(tmp_path)],
@@ -36,6 +39,7 @@ def test_from_a_bare_checkout(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr + done.stdout
+    assert kept.exists(), "a trial of the embedded model has removed the full-size one"
     [report] = tmp_path.glob("*.json")
     document = json.loads(report.read_text())
     assert report.name.startswith("gpu-")

@@ -35,6 +35,10 @@ def test_measures_and_agrees(name: str, tmp_path: Path) -> None:
     tables = report.with_suffix(".md").read_text()
     assert tables.startswith(f"# {document['machine']['name']}\n")
     assert all(row["what"] in tables for row in section["rows"])
+    if name == "start":
+        ours = {row["what"].removeprefix("embedded model, "): row["ours"] for row in section["rows"]}
+        assert ours["until ready"] < ours["until the first answer"]
+        assert ours["peak memory until ready"] <= ours["peak memory until the first answer"]
 
 
 def test_every_measurement_is_documented() -> None:

@@ -4,7 +4,19 @@ import pytest
 
 from tools.bench.doors import busy_share
 from tools.bench.machine import slug
-from tools.bench.report import Check, Pairs, Row, Section, Target, document, failures, section_markdown, unjudged
+from tools.bench.report import (
+    Check,
+    Pairs,
+    Row,
+    Section,
+    Target,
+    document,
+    failures,
+    figure,
+    section_markdown,
+    share_text,
+    unjudged,
+)
 
 
 def section(*rows: Row, good: bool = True) -> Section:
@@ -54,6 +66,32 @@ def test_the_table() -> None:
         "| 50 instances | 21.3 s | 0.28 s | 1/76.3 | ≤ 1/30 | yes |",
         "| identical | | | | yes | yes |",
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (0.00001, "0.00001"),
+        (0.0012345, "0.00123"),
+        (0.28, "0.28"),
+        (-11.3, "-11.3"),
+        (99.96, "100"),
+        (9155.2, "9,155"),
+        (float("inf"), "inf"),
+        (float("nan"), "nan"),
+    ],
+)
+def test_a_figure_has_no_exponent(value: float, text: str) -> None:
+    assert figure(value) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0.83, "0.83"), (1 / 30, "1/30"), (1 / 1025.3, "1/1,025"), (0, "0"), (1234.5, "1,234"), (float("inf"), "inf")],
+)
+def test_a_share_has_no_exponent(share: float, text: str) -> None:
+    assert share_text(share) == text
 
 
 def test_the_document() -> None:

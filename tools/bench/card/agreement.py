@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -49,7 +50,7 @@ def compare(device: torch.device, asked: Sequence[Variant]) -> list[Agreement]:
     picture, prompts = _scene()
     reference = _find(variants.load(EMBEDDED, torch.device("cpu"), variants.FP32).engine, picture, prompts)
     found = [(each, _find(variants.load(EMBEDDED, device, each).engine, picture, prompts)) for each in asked]
-    return [_agreement(variant, reference, answers, picture.shape[:2]) for variant, answers in found]
+    return [agreement(variant, reference, answers, picture.shape[:2]) for variant, answers in found]
 
 
 def _scene() -> tuple[NDArray[np.uint8], list[str]]:
@@ -69,22 +70,29 @@ def _find(engine: Sam3Engine, picture: NDArray[np.uint8], prompts: Sequence[str]
     return engine.ground([Query(image, text, 0.5, 200) for text in engine.encode_text(prompts)])
 
 
-def _agreement(
+def agreement(
     variant: Variant, reference: Sequence[Grounding], found: Sequence[Grounding], size_hw: Sequence[int]
 ) -> Agreement:
+    """Compare prompt by prompt; not good where anything is NaN, or where there is nothing to compare with."""
     height, width = size_hw
     pairs = [_worst(a, b, (height, width)) for a, b in zip(reference, found, strict=True) if len(a.scores)]
-    score, box_px, iou = (f(values) for f, values in zip((max, max, min), zip(*pairs, strict=True), strict=True))
+    scores, boxes_px, ious = zip(*(pairs or [_nothing((height, width))]), strict=True)
+    score, box_px, iou = float(np.max(scores)), float(np.max(boxes_px)), float(np.min(ious))
     counts = sum(len(a.scores) for a in reference), sum(len(b.scores) for b in found)
     allowed_score, least_iou = (0.01, 0.98) if variant.dtype == torch.float32 and not variant.tf32 else (0.15, 0.8)
-    good = counts[0] == counts[1] and score <= allowed_score and iou >= least_iou
+    good = counts[0] == counts[1] and score <= allowed_score and iou >= least_iou and math.isfinite(box_px)
     return Agreement(variant.name, counts, score, box_px, iou, good)
+
+
+def _nothing(size_hw: tuple[int, int]) -> tuple[float, float, float]:
+    """What is as far from an instance as can be."""
+    return 1.0, float(max(size_hw)), 0.0
 
 
 def _worst(a: Grounding, b: Grounding, size_hw: tuple[int, int]) -> tuple[float, float, float]:
     """Of one prompt: each instance of `a` beside the one of `b` that overlaps it most."""
     if not len(b.scores):
-        return 1.0, float(max(size_hw)), 0.0
+        return _nothing(size_hw)
     masks, others = ([rle(mask) for mask in crop_masks(each.mask_logits, size_hw)] for each in (a, b))
     overlaps = np.asarray(pycocotools.mask.iou(masks, others, [0] * len(others)))
     partner = overlaps.argmax(axis=1)

@@ -37,7 +37,7 @@ def main(given: Sequence[str] | None = None) -> int:
         run = Run(device, checkpoint.folder, model, arguments)
         run.everything()
     finally:
-        if not arguments.keep:
+        if model == "full" and not arguments.keep:
             models.remove(cache)
     return run.finish()
 
