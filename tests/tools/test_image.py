@@ -39,7 +39,7 @@ def service(tmp_path: Path) -> Iterator[ServiceProcess]:
 
 def test_a_stop_amid_work(service: ServiceProcess) -> None:
     assert "200, then exit 0" in stop_in_the_middle(service)
-    assert service.process.returncode == 0
+    assert service.wait() == 0
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_stop_that_is_not_as_it_should_be(program: str, fault: str, tmp_path: 
         try:
             stop_in_the_middle(server)
         finally:
-            server.process.kill()
+            server.kill()
 
 
 def test_a_place_that_is_no_image_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
