@@ -22,7 +22,7 @@ from service.core.masks import Mask
 from service.core.overlay import draw_overlay
 from service.core.results import Instance, PromptResult
 from tools.localcloud.cloud import LocalCloud
-from tools.process import running_service
+from tools.process import ServiceProcess, running_service
 
 DEMO = Path(__file__).parent.parent / "service" / "models" / "demo"
 _NAME = "kitchen/scene.png"
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
             running_service(cloud.environment() | environment, log_file=arguments.out / "service.log", on_phase=_report)
         )
         cloud.push_to(f"{service.url}/events")
-        good = send_and_show(cloud, arguments.out)
+        good = send_and_show(cloud, service, arguments.out)
         if arguments.keep:
             _serve(cloud, service.url)
     return 0 if good else 1
@@ -63,15 +63,18 @@ def model_environment(env: Mapping[str, str]) -> dict[str, str]:
     return {"SAM3_MODEL": "facebook/sam3" if given.keys() & _TOKENS else "embedded"} | given
 
 
-def send_and_show(cloud: LocalCloud, out: Path) -> bool:
-    """Send the sample scene through a cloud that pushes to a service; whether what was found is what is drawn."""
+def send_and_show(cloud: LocalCloud, service: ServiceProcess, out: Path) -> bool:
+    """Send the sample scene through a cloud that pushes to `service`; whether what was found is what is drawn.
+
+    RuntimeError when the service ends meanwhile.
+    """
     bucket = cloud.storage.bucket(cloud.settings.input_buckets[0])
     sidecar = _NAME.removesuffix(".png") + ".prompts.json"
     bucket.blob(sidecar).upload_from_filename(str(DEMO / "scene.prompts.json"), content_type="application/json")
     bucket.blob(_NAME).upload_from_filename(str(DEMO / "scene.png"), content_type="image/png")
     _say(f"uploaded gs://{bucket.name}/{_NAME} and its sidecar {sidecar}")
     with _phase("waiting for the results topic"):
-        message = _next_message(cloud)
+        message = _next_message(cloud, service)
     if message["status"] != "succeeded":
         _say(f"failed: {message['error']['detail']}")
         return False
@@ -81,12 +84,13 @@ def send_and_show(cloud: LocalCloud, out: Path) -> bool:
     return _show(document, uri, out)
 
 
-def _next_message(cloud: LocalCloud, timeout_s: float = 1800) -> dict[str, Any]:
+def _next_message(cloud: LocalCloud, service: ServiceProcess, timeout_s: float = 1800) -> dict[str, Any]:
     """The first announcement; a full-size model on a CPU needs minutes."""
     subscriber: SubscriberClient = cloud.subscriber
     name = cloud.settings.results_subscription
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
+        service.check()
         received = subscriber.pull(subscription=name, max_messages=1, timeout=60).received_messages
         if received:
             subscriber.acknowledge(subscription=name, ack_ids=[received[0].ack_id])

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +13,7 @@ from typing import Self
 import urllib3
 
 from service.settings import Settings
+from tools.localcloud.process import Process
 from tools.ports import free_port
 
 SERVICE = (sys.executable, "-m", "service")
@@ -24,15 +21,14 @@ SERVICE = (sys.executable, "-m", "service")
 _READ_TOO = ("HUGGINGFACE_HUB_TOKEN", "STORAGE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST")
 _ANSWER_S = 30
 _GRACE_S = 20
-_LAST_LINES = 30
 
 
 class ServiceProcess:
     """A server behind one address, one process at a time: the service, or what `command` starts with PORT set.
 
-    It has the variables of this process but for the service's settings, and those of `environment`. It is in a process
-    group of its own: Ctrl-C in a terminal reaches its starter alone, which then stops it in order. What it writes is
-    added to `log_file`. Leaving the block stops what still runs.
+    It has the variables of this process but for the service's settings, and those of `environment`. It is a Process
+    of its own: Ctrl-C in a terminal reaches its starter alone, which then stops it in order, and it does not outlive
+    its starter, however that ends. What it writes is added to `log_file`. Leaving the block stops what still runs.
     """
 
     def __init__(
@@ -47,10 +43,10 @@ class ServiceProcess:
         self._environment = {**_without_settings(os.environ), **environment, "PORT": str(self.port)}
         self._log_file = log_file
         self._command = command
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
 
     @property
-    def process(self) -> subprocess.Popen[bytes]:
+    def process(self) -> Process:
         """The one that was started last."""
         assert self._process is not None, "not started"
         return self._process
@@ -68,11 +64,10 @@ class ServiceProcess:
             self.stop()
 
     def start(self) -> None:
-        """Start it; it may still be loading."""
-        with self._log_file.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command, env=self._environment, stdout=log, stderr=subprocess.STDOUT, process_group=0
-            )
+        """Start it; it may still be loading. What is left of one that was started before is stopped first."""
+        if self._process is not None:
+            self.stop()
+        self._process = Process("the service", self._command, self._log_file, self._environment, _GRACE_S)
 
     def wait_until_ready(
         self,
@@ -85,25 +80,23 @@ class ServiceProcess:
 
         `on_phase` is told each phase of the start that /ready reports, and then "ready".
         """
-        until = time.monotonic() + timeout_s
         seen = ""
         with urllib3.PoolManager() as http:
-            while (phase := _phase(http, self.url)) != "ready":
-                self.check()
-                if time.monotonic() > until:
-                    raise RuntimeError(f"not ready after {timeout_s:g} s (phase {phase!r}):\n{self.last_output()}")
+
+            def ready() -> bool:
+                nonlocal seen
+                phase = _phase(http, self.url)
                 if phase and phase != seen:
                     on_phase(phase)
                     seen = phase
-                time.sleep(poll_s)
-        on_phase("ready")
+                return phase == "ready"
+
+            self.process.wait_until(ready, timeout_s, poll_s)
         return self
 
     def check(self) -> None:
         """RuntimeError with its last output if it has ended."""
-        status = self.process.poll()
-        if status is not None:
-            raise RuntimeError(f"the service ended with status {status}:\n{self.last_output()}")
+        self.process.check()
 
     def terminate(self) -> None:
         """SIGTERM, as a platform sends it before it takes the instance away."""
@@ -115,16 +108,11 @@ class ServiceProcess:
 
     def kill(self) -> None:
         """SIGKILL to all of it."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        self.process.kill()
 
     def stop(self) -> None:
         """SIGTERM, and SIGKILL to all of it that has not ended in time."""
-        self.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.wait(_GRACE_S)
-        self.kill()
+        self.process.stop()
 
     def output(self) -> str:
         """What it has written."""
@@ -132,7 +120,7 @@ class ServiceProcess:
 
     def last_output(self) -> str:
         """The last lines of that."""
-        return "\n".join(self.output().splitlines()[-_LAST_LINES:])
+        return self.process.output()
 
 
 @contextmanager

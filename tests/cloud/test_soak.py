@@ -11,9 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.api_core.exceptions import NotFound
 
+from tools.localcloud.cloud import LocalCloud
+from tools.localcloud.faults import Script
+from tools.process import ServiceProcess
 from tools.soak.checks import Message, Rest, violations
 from tools.soak.plan import Plan
+from tools.soak.run import under_fire
+from tools.soak.traffic import Traffic
 
 ROOT = Path(__file__).parents[2]
 POISON = (b"poison",)
@@ -37,6 +43,16 @@ def test_a_small_soak_loses_nothing(tmp_path: Path) -> None:
     for what in ("calls lost", "deliveries made twice on purpose", "replays", "kill -9", "SIGTERM"):
         assert figures[what] > 0, what
     assert figures["burst while loading: deliveries refused"] > 0
+
+
+def test_an_upload_that_fails_ends_the_soak(tmp_path: Path) -> None:
+    """Neither do others wait for it for ever, nor is it taken for a loss of the service."""
+    plan = Plan(images=20, kills=1, terms=0)
+    with LocalCloud() as cloud:
+        cloud.storage.bucket(cloud.settings.input_buckets[0]).delete()
+        service = ServiceProcess({}, tmp_path / "log")  # never started: nothing is written before which it is killed
+        with pytest.raises(NotFound):
+            under_fire(plan, service, Traffic(plan, cloud), Script())
 
 
 @pytest.fixture
@@ -79,6 +95,10 @@ def changed(good: Rest, name: str, **changes: Any) -> Rest:
     return replace(good, outputs={**good.outputs, name: {**good.outputs[name], **changes}})
 
 
+def lacking(good: Rest, name: str) -> Rest:
+    return replace(good, inputs={each: generation for each, generation in good.inputs.items() if each != name})
+
+
 def test_each_loss_is_seen(good: Rest) -> None:
     result = "before/0.png.json"
     without = {name: document for name, document in good.outputs.items() if name != result}
@@ -94,6 +114,8 @@ def test_each_loss_is_seen(good: Rest) -> None:
         f"{result}: of prompts {{'generation': 9}}": changed(
             good, result, request=good.outputs[result]["request"] | {"source": {"generation": 9}}
         ),
+        f"{result}: of generation 1, live is None": lacking(good, "before/0.png"),
+        f"{result}: of prompts {{'generation': 1}}, live are None": lacking(good, "before/0.png.prompts.json"),
         f"{result}: not announced": replace(good, announced=good.announced[1:]),
         "extra.json: nobody's": replace(good, outputs={**good.outputs, "extra.json": {}}),
         "the dead letter b'healthy'": replace(good, dead_letters=[*good.dead_letters, Message(b"healthy", {})]),

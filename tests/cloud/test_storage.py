@@ -13,6 +13,7 @@ import pytest
 from service.errors import CloudUnavailable, NotFound, PreconditionFailed
 from service.gcp.storage import ObjectInfo, ObjectStore
 from tools.localcloud import clients
+from tools.localcloud.faults import Proxies, Script
 
 OUT = "sam3-output"
 
@@ -123,6 +124,19 @@ def test_delete(store: ObjectStore) -> None:
     assert store.delete(OUT, "adapter/gone.json", generation)
     assert store.stat(OUT, "adapter/gone.json") is None
     assert store.delete(OUT, "adapter/gone.json", generation)
+
+
+def test_a_delete_names_its_generation(bench: Any) -> None:
+    """Through a proxy that keeps Cloud Storage's rule, which fake-gcs-server ignores: else the newer one were gone."""
+    with Proxies(bench.cloud, Script()) as proxies:
+        gcs = clients.storage_client(proxies.storage.url, bench.cloud.settings.project)
+        with contextlib.closing(ObjectStore(gcs)) as store:
+            first = store.write_json(OUT, "adapter/newer.json", b"1", if_generation=0, metadata={})
+            second = store.write_json(OUT, "adapter/newer.json", b"2", if_generation=first, metadata={})
+            assert not store.delete(OUT, "adapter/newer.json", first)
+            assert store.read(OUT, "adapter/newer.json", second) == b"2"
+            assert store.delete(OUT, "adapter/newer.json", second)
+            assert store.delete(OUT, "adapter/newer.json", second)
 
 
 def test_a_newer_generation_is_not_deleted(refusing: Callable[[int], ObjectStore]) -> None:

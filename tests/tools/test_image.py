@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.processes import is_gone
 from tools import cli
 from tools.image import inside
 from tools.image.command import NotAsItShouldBe, look_inside, sizes
@@ -39,7 +40,7 @@ def service(tmp_path: Path) -> Iterator[ServiceProcess]:
 
 def test_a_stop_amid_work(service: ServiceProcess) -> None:
     assert "200, then exit 0" in stop_in_the_middle(service)
-    assert service.process.returncode == 0
+    assert service.wait() == 0
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def test_a_stop_that_is_not_as_it_should_be(program: str, fault: str, tmp_path: 
         try:
             stop_in_the_middle(server)
         finally:
-            server.process.kill()
+            server.kill()
 
 
 def test_a_place_that_is_no_image_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,6 +107,37 @@ def test_an_engine_confines_and_hands_over_only_what_is_named() -> None:
     assert [word for word in command if word.startswith("--env")] == ["--env=PORT"]
     assert command[-3:] == ["sam3", "python", "-V"]
     assert Here().command(["PORT"]) == [sys.executable, "-m", "service"]
+
+
+# Runs "containers" that are no children of it, and ends before the service's.
+DOCKER = f"""#!{sys.executable}
+import json, os, pathlib, signal, subprocess, sys
+pids = pathlib.Path(__file__).parent
+if sys.argv[1:3] == ["rm", "--force"]:
+    os.kill(int((pids / sys.argv[3]).read_text()), signal.SIGKILL)
+elif sys.argv[-1] == "confinement":
+    print(json.dumps({{"uid": 10001, "writable": ["/tmp"], "build_tools": []}}))
+elif sys.argv[-1] == "parts":
+    print(json.dumps(dict.fromkeys(["/", "/opt/torch", "/opt/model", "/opt/venv", "/app"], 0)))
+else:
+    [name] = [word.removeprefix("--name=") for word in sys.argv if word.startswith("--name=")]
+    container = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    (pids / name).write_text(str(container.pid))
+    sys.exit("the daemon is gone")
+"""
+
+
+def test_a_check_that_fails_leaves_no_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], eventually: Any
+) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text(DOCKER)
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert cli.main(["image", "check", "sam3", "--out", str(tmp_path / "out")]) == 1
+    assert "the daemon is gone" in capsys.readouterr().err
+    [container] = tmp_path.glob("sam3-image-check-*")
+    eventually(lambda: is_gone(int(container.read_text())), 60)
 
 
 def test_an_unpacked_image_is_run_as_its_configuration_says(tmp_path: Path) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.processes import is_gone
+from tools.bench import rss
 from tools.process import ServiceProcess, running_service
 
 # Not ready, in two phases, and then ready; before that it has written its environment, and started a child.
@@ -29,12 +32,12 @@ http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_fo
 COMMAND = (sys.executable, "-c", SERVER)
 
 
-def is_gone(pid: int) -> bool:
-    """Also when nobody has waited for it."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
+def wait_until_gone(*pids: int) -> None:
+    """A kill takes a moment."""
+    until = time.monotonic() + 60
+    while not all(is_gone(pid) for pid in pids):
+        assert time.monotonic() < until
+        time.sleep(0.01)
 
 
 def test_it_is_waited_for_and_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -45,11 +48,8 @@ def test_it_is_waited_for_and_leaves_nothing_behind(tmp_path: Path) -> None:
         pids = service.process.pid, json.loads(service.output())["child"]
         assert not any(is_gone(pid) for pid in pids)
     assert phases == ["loading", "warming", "ready"]
-    assert service.process.returncode == -signal.SIGTERM
-    until = time.monotonic() + 60
-    while not all(is_gone(pid) for pid in pids):  # a kill takes a moment
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    assert service.wait() == -signal.SIGTERM
+    wait_until_gone(*pids)
 
 
 def test_the_settings_of_the_terminal_are_not_the_services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +68,7 @@ def test_the_settings_of_the_terminal_are_not_the_services(tmp_path: Path, monke
 def test_one_that_ends_early_says_why(tmp_path: Path) -> None:
     command = (sys.executable, "-c", "import sys; print('no such thing'); sys.exit(3)")
     with (
-        pytest.raises(RuntimeError, match=r"(?s)status 3:.*no such thing"),
+        pytest.raises(RuntimeError, match=r"(?s)status 3\b.*no such thing"),
         running_service({}, log_file=tmp_path / "log", command=command),
     ):
         pass
@@ -87,3 +87,39 @@ def test_killed_and_started_again_it_has_the_same_address(tmp_path: Path) -> Non
         first, second = (json.loads(line) for line in service.output().splitlines())
     assert first["PORT"] == second["PORT"]
     assert first["child"] != second["child"]
+
+
+def test_it_does_not_outlive_a_killed_starter(tmp_path: Path) -> None:
+    program = f"""
+import sys, time
+from pathlib import Path
+from tests.processes import is_gone
+from tools.bench import rss
+from tools.process import running_service
+with running_service({{}}, log_file=Path(sys.argv[1]), command={COMMAND!r}) as service:
+    print(service.process.pid, flush=True)
+    time.sleep(600)
+"""
+    log = tmp_path / "log"
+    command = [sys.executable, "-c", program, str(log)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]) as starter:
+        assert starter.stdout is not None
+        pids = int(starter.stdout.readline()), json.loads(log.read_text())["child"]
+        assert not any(is_gone(pid) for pid in pids)
+        starter.kill()
+    wait_until_gone(*pids)
+
+
+def test_its_process_id_and_its_children_are_its_own(tmp_path: Path) -> None:
+    """Also as bench counts memory: whatever holds the leash is not among them."""
+    with running_service({}, log_file=tmp_path / "log", command=COMMAND, poll_s=0.01) as service:
+        child = json.loads(service.output())["child"]
+        assert rss.family(service.process.pid) == [service.process.pid, child]
+
+
+def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with (
+        pytest.raises(RuntimeError, match=r"(?s)status 1\b.*no-such-program: No such file"),
+        running_service({}, log_file=tmp_path / "log", command=["no-such-program"]),
+    ):
+        pass

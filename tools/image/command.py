@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +41,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 def check(runner: Runner, model: str, out: Path) -> None:
     """Raise NotAsItShouldBe, or RuntimeError when the service does not start, unless the image does as it should."""
-    _say("confined", confined(runner))
-    _say("size", sizes(look_inside(runner, "parts")))
-    with LocalCloud() as cloud, _service(runner, cloud, model, out) as service:
-        cloud.push_to(f"{service.url}/events")
-        if not send_and_show(cloud, out):
-            raise NotAsItShouldBe("events: what was found is not what is drawn")
-        _say("events", "an upload came through, with its result and its message")
-        _say("stop", stop_in_the_middle(service))
+    with closing(runner):
+        _say("confined", confined(runner))
+        _say("size", sizes(look_inside(runner, "parts")))
+        with LocalCloud() as cloud, _service(runner, cloud, model, out) as service:
+            cloud.push_to(f"{service.url}/events")
+            if not send_and_show(cloud, service, out):
+                raise NotAsItShouldBe("events: what was found is not what is drawn")
+            _say("events", "an upload came through, with its result and its message")
+            _say("stop", stop_in_the_middle(service))
 
 
 def confined(runner: Runner) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import secrets
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -20,22 +22,34 @@ class Runner(Protocol):
         """A command for `subprocess` that runs `arguments`, or what the image itself starts.
 
         The variables `names` reach it with the values that they have for the command; SIGTERM to the command does, and
-        the exit status is its own.
+        the exit status is its own. One command runs at a time.
         """
+
+    def close(self) -> None:
+        """End what a command has left running."""
 
 
 @dataclass(frozen=True)
 class Engine:
-    """docker, or podman, which has the same options; on the host's network, where the local cloud is."""
+    """docker, or podman, which has the same options; on the host's network, where the local cloud is.
+
+    A container is no child of the command that runs it: it stays when that is killed, until `close`.
+    """
 
     program: str
     image: str
+    container: str = field(default_factory=lambda: f"sam3-image-check-{secrets.token_hex(4)}")
 
     def command(self, names: Iterable[str], arguments: Sequence[str] = ()) -> list[str]:
         """See Runner."""
         confined = ("--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges")
         variables = (f"--env={name}" for name in names)
-        return [self.program, "run", "--rm", "--network=host", *confined, *variables, self.image, *arguments]
+        named = ("--rm", f"--name={self.container}", "--network=host")
+        return [self.program, "run", *named, *confined, *variables, self.image, *arguments]
+
+    def close(self) -> None:
+        """See Runner; there is mostly none left, which the program then calls an error."""
+        subprocess.run([self.program, "rm", "--force", self.container], capture_output=True, check=False)
 
 
 @dataclass(frozen=True)
@@ -45,6 +59,9 @@ class Here:
     def command(self, names: Iterable[str], arguments: Sequence[str] = ()) -> list[str]:
         """See Runner."""
         return [sys.executable, *(arguments or _SERVICE)[1:]]
+
+    def close(self) -> None:
+        """See Runner; a command is what runs, and nothing beside it."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +97,9 @@ mount --rbind /dev {root}/dev
 exec env -i {own} {given} chroot --userspec={self.user} {root} /bin/sh -c {shlex.quote(inside)} sh "$@"
 """
         return ["unshare", "--mount", "sh", "-c", script, "sh", *(arguments or self.start)]
+
+    def close(self) -> None:
+        """See Runner; a command is what runs, and nothing beside it."""
 
 
 def unpacked(root: Path, config: Path) -> Unpacked:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,12 +28,12 @@ def stop_in_the_middle(service: ServiceProcess) -> str:
         if answer.done():
             raise RuntimeError("stop: the request was over before SIGTERM")
         told = time.perf_counter()
-        service.process.send_signal(signal.SIGTERM)
+        service.terminate()
         status, _ = answer.result()
     if status != 200:
         raise RuntimeError(f"stop: the request in flight was answered {status}" if status else "stop: no answer")
     try:
-        left = service.process.wait(KILLED_AFTER_S - (time.perf_counter() - told))
+        left = service.wait(KILLED_AFTER_S - (time.perf_counter() - told))
     except subprocess.TimeoutExpired:
         raise RuntimeError(f"stop: still running {KILLED_AFTER_S} s after SIGTERM") from None
     if left != 0:

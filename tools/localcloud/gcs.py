@@ -1,5 +1,6 @@
 """fake-gcs-server as a process: https://github.com/fsouza/fake-gcs-server."""
 
+import os
 import platform
 from pathlib import Path
 
@@ -29,7 +30,7 @@ class StorageProcess(Process):
             "fake-gcs-server",
             [str(binary()), *_flags(settings, self._port)],
             folder / "storage.log",
-            {"PUBSUB_EMULATOR_HOST": pubsub_host},
+            {**os.environ, "PUBSUB_EMULATOR_HOST": pubsub_host},
         )
 
     def wait_until_ready(self, timeout_s: float) -> None:

@@ -1,6 +1,7 @@
 """The Pub/Sub emulator as a process."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -19,7 +20,7 @@ class PubSubProcess(Process):
             "The Pub/Sub emulator",
             _command(settings, self._ready_file),
             folder / "pubsub.log",
-            {"PYTHONPATH": str(REPOSITORY)},
+            {**os.environ, "PYTHONPATH": str(REPOSITORY)},
         )
         self.host = ""
         self.admin_url = ""

@@ -108,11 +108,12 @@ def _faults(document: Mapping[str, Any], image: Planned, rest: Rest) -> list[str
     if ("error" in document) != (image.kind == "broken"):
         return [f"not the kind of document that was to be expected: {str(document)[:200]}"]
     found = []
-    if document["input"]["generation"] != rest.inputs[image.name]:
-        found.append(f"of generation {document['input']['generation']}, live is {rest.inputs[image.name]}")
+    live, live_prompts = rest.inputs.get(image.name), rest.inputs.get(image.prompts_name)
+    if document["input"]["generation"] != live:
+        found.append(f"of generation {document['input']['generation']}, live is {live}")
     source = document["request"].get("source")
-    if image.kind != "job" and source["generation"] != rest.inputs[image.prompts_name]:
-        found.append(f"of prompts {source}, live are {rest.inputs[image.prompts_name]}")
+    if image.kind != "job" and source["generation"] != live_prompts:
+        found.append(f"of prompts {source}, live are {live_prompts}")
     labels = [prompt["text"] for prompt in document["request"]["prompts"]]
     if labels != image.labels(image.prompts_versions):
         found.append(f"of prompts {labels} instead of {image.labels(image.prompts_versions)}")

@@ -6,10 +6,11 @@ import argparse
 import json
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -70,7 +71,7 @@ def soak(plan: Plan, folder: Path) -> tuple[dict[str, Any], list[str]]:
             service.wait_until_ready()
             proxies.push_to(service.url)
             traffic = Traffic(plan, cloud)
-            faults = _under_fire(plan, service, traffic, script)
+            faults = under_fire(plan, service, traffic, script)
             _wait(cloud, traffic, plan, faults)
             took_s = time.perf_counter() - start
             print(f"at rest after {took_s:.0f} s; checking", file=sys.stderr)
@@ -84,30 +85,43 @@ def soak(plan: Plan, folder: Path) -> tuple[dict[str, Any], list[str]]:
     return _figures(plan, settings, script, rest, statistics, took_s), faults
 
 
-def _under_fire(plan: Plan, service: ServiceProcess, traffic: Traffic, script: Script) -> list[str]:
-    """Send everything, and interrupt the service at even distances of the way; says which exits were not clean."""
+def under_fire(plan: Plan, service: ServiceProcess, traffic: Traffic, script: Script) -> list[str]:
+    """Send everything, and interrupt the service at even distances of the way; says which exits were not clean.
+
+    Raises what a client met whose call failed: without it, nothing that is checked would be as planned.
+    """
     interruptions = ["kill"] * plan.kills + ["terminate"] * plan.terms
     Random(plan.seed).shuffle(interruptions)
-    sender = threading.Thread(target=traffic.run, args=(lambda: script.count("write"), _AHEAD), name="traffic")
-    sender.start()
     faults = []
-    for number, what in enumerate(interruptions, start=1):
-        goal = plan.images * number // (len(interruptions) + 1)
-        _wait_for(partial(_written, script, goal), plan.timeout_s)
-        print(f"{script.count('write')} documents written: {what}", file=sys.stderr)
-        if what == "kill":
-            service.kill()
-        else:
-            service.terminate()
-            if (status := service.wait()) != 0:
-                faults.append(f"SIGTERM: exit status {status}")
-        service.start()
-        service.wait_until_ready()
-    sender.join()
+    with ThreadPoolExecutor(1, thread_name_prefix="traffic") as pool, closing(traffic):
+        sent = pool.submit(traffic.run, partial(script.count, "write"), _AHEAD)
+        for number, what in enumerate(interruptions, start=1):
+            goal = plan.images * number // (len(interruptions) + 1)
+            _wait_for(partial(_written, script, goal, sent), plan.timeout_s)
+            print(f"{script.count('write')} documents written: {what}", file=sys.stderr)
+            faults += _interrupt(service, what)
+        sent.result()
     return faults
 
 
-def _written(script: Script, goal: int) -> bool:
+def _interrupt(service: ServiceProcess, what: str) -> list[str]:
+    """Kill or terminate it, and start it again; says whether the exit was not clean."""
+    faults = []
+    if what == "kill":
+        service.kill()
+    else:
+        service.terminate()
+        if (status := service.wait()) != 0:
+            faults.append(f"SIGTERM: exit status {status}")
+    service.start()
+    service.wait_until_ready()
+    return faults
+
+
+def _written(script: Script, goal: int, sent: Future[None]) -> bool:
+    """Whether so many documents have been written; raises what `sent` has raised."""
+    if sent.done():
+        sent.result()
     return script.count("write") >= goal
 
 

@@ -34,8 +34,10 @@ class _Action:
     def __call__(self) -> None:
         if self.after is not None:
             self.after.done.wait()
-        self.run()
-        self.done.set()
+        try:
+            self.run()
+        finally:
+            self.done.set()  # also when it failed: what comes after it must not wait for ever
 
 
 class Traffic:
@@ -48,25 +50,34 @@ class Traffic:
         self._random = Random(plan.seed)
         self._images = [encoded(photo((60 + side, 80), seed=side), ".png") for side in range(8)]
         self.planned = [plan.image(number) for number in range(plan.images)]
+        self._closed = threading.Event()
         self.messages = 0
         """Events that all this makes, at least."""
 
     def run(self, finished: Callable[[], int], ahead: int) -> None:
-        """Send everything in its order, at most about `ahead` images before those that are `finished`."""
+        """Send everything in its order, at most about `ahead` images before those that are `finished`.
+
+        Raises what the first call raised that failed, once everything has been sent.
+        """
         actions = sorted(self._actions())
         self.messages = len(actions)
-        pause = threading.Event()
         with ThreadPoolExecutor(_CLIENTS, thread_name_prefix="client") as pool:
             sent = []
             for action in actions:
                 # Patience has an end: what is finished is counted by documents written, which only guesses at images.
                 waited_s = 0.0
-                while action.position - finished() > ahead and waited_s < _PATIENCE_S:
-                    pause.wait(0.05)
+                while not self._closed.is_set() and action.position - finished() > ahead and waited_s < _PATIENCE_S:
+                    self._closed.wait(0.05)
                     waited_s += 0.05
+                if self._closed.is_set():
+                    break
                 sent.append(pool.submit(action))
             for each in sent:
                 each.result()
+
+    def close(self) -> None:
+        """Let `run` send nothing more."""
+        self._closed.set()
 
     def _actions(self) -> list[_Action]:
         actions = [action for planned in self.planned for action in self._of_image(planned)]

@@ -43,7 +43,7 @@ def groups(cloud: LocalCloud) -> list[int]:
 
 def kill(process: Process) -> None:
     os.killpg(process.pid, signal.SIGKILL)
-    wait_for(lambda: process.ended)
+    wait_for(lambda: process.status is not None)
 
 
 def test_the_environment_names_everything_a_service_needs(cloud: LocalCloud) -> None:
@@ -85,7 +85,7 @@ def test_leaving_stops_everything() -> None:
     with LocalCloud() as cloud:
         started = groups(cloud)
         assert all(running(group) for group in started)
-    assert not any(running(group) for group in started)
+    wait_for(lambda: not any(running(group) for group in started))
 
 
 def test_waiting_until_quiet(cloud: LocalCloud, sink: Any) -> None:
@@ -153,14 +153,32 @@ def test_a_process_that_never_gets_ready_says_what_it_printed(tmp_path: Path) ->
             process.wait_until(lambda: False, 0.1)
 
 
-def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tools.localcloud.process.GRACE_S", 0.2)
-    program = (
-        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
-    )
-    with Process("The deaf one", [sys.executable, "-c", program], tmp_path / "log") as process:
+DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+
+
+def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
+    with Process("The deaf one", [sys.executable, "-c", DEAF], tmp_path / "log", grace_s=0.2) as process:
         wait_for(lambda: "deaf" in process.output())
+    assert process.status == -signal.SIGKILL
     wait_for(lambda: not running(process.pid))
+
+
+def test_a_process_that_ignores_sigterm_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
+    program = f"""
+import sys, time
+from pathlib import Path
+from tools.localcloud.process import Process
+with Process("The deaf one", [sys.executable, "-c", {DEAF!r}], Path(sys.argv[1]), grace_s=0.2) as process:
+    process.wait_until(lambda: "deaf" in process.output(), {DEADLINE_S})
+    print(process.pid, flush=True)
+    time.sleep(600)
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "log")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3]) as parent:
+        assert parent.stdout is not None
+        group = int(parent.stdout.readline())
+        parent.kill()
+    wait_for(lambda: not running(group))
 
 
 def command_line(*arguments: str) -> subprocess.Popen[str]:
@@ -224,6 +242,6 @@ def test_nothing_outlives_a_killed_parent(tmp_path: Path) -> None:
             ["ps", "-o", "pid=", "--ppid", str(command.pid)], capture_output=True, text=True, check=True
         )
         command.kill()
-    leashes = [int(pid) for pid in children.stdout.split()]
-    assert len(leashes) == 2
-    wait_for(lambda: not any(running(group) for group in leashes))
+    groups = [int(pid) for pid in children.stdout.split()]
+    assert len(groups) == 2
+    wait_for(lambda: not any(running(group) for group in groups))

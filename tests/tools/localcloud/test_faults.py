@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import queue
 import threading
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -174,6 +176,56 @@ def test_a_call_is_cut_before_or_after_its_work(open_through: Any, moment: Any, 
     with pytest.raises(requests.ConnectionError):
         blob.upload_from_string(b"x", **ONCE)
     assert blob.exists() is written
+
+
+def test_an_action_waits_for_an_answer_that_there_is(open_through: Any) -> None:
+    through = open_through()
+    answered = threading.Event()
+    through.script.at("push", answered.set, moment=ANSWERED)
+    through.proxies.push.point_to("http://127.0.0.1:9")  # nothing listens
+    assert requests.post(f"{through.proxies.push.url}/events", json={}, timeout=20).status_code == 503
+    assert not answered.is_set()
+
+
+@pytest.mark.parametrize("wanted", [-1, 1])
+def test_a_delete_of_another_generation_is_refused(open_through: Any, wanted: int) -> None:
+    """By Cloud Storage; fake-gcs-server would delete it."""
+    blob = open_through().bucket.blob("deleted/not")
+    blob.upload_from_string(b"x")
+    with pytest.raises(PreconditionFailed, match="pre-conditions"):
+        blob.delete(if_generation_match=blob.generation + wanted, **ONCE)
+    assert blob.exists()
+    blob.delete(if_generation_match=blob.generation, **ONCE)
+    with pytest.raises(NotFound):
+        blob.delete(if_generation_match=blob.generation, **ONCE)
+
+
+def test_a_streaming_pull_goes_through(open_through: Any, cloud: Any, eventually: Any) -> None:
+    through = open_through()
+    name = cloud.subscriber.subscription_path(cloud.settings.project, f"streamed-{uuid.uuid4().hex}")
+    cloud.subscriber.create_subscription(name=name, topic=TOPIC)
+    got: queue.Queue[bytes] = queue.Queue()
+
+    def take(message: Any) -> None:
+        got.put(message.data)
+        message.ack()
+
+    with clients.subscriber_client(through.proxies.pubsub.host) as subscriber:
+        pulling = subscriber.subscribe(name, take)
+        for number in range(3):  # one after the other: a stream that ends after an answer would give the first only
+            through.publisher.publish(TOPIC, b"%d" % number).result(20)
+            assert got.get(timeout=60) == b"%d" % number
+        pulling.cancel()
+        pulling.result(20)
+    eventually(lambda: cloud.statistics()[name].quiet, 60)
+    assert cloud.statistics()[name].acked == 3
+
+
+def test_a_streaming_pull_ends_as_the_emulator_ends_it(open_through: Any) -> None:
+    with clients.subscriber_client(open_through().proxies.pubsub.host) as subscriber:
+        pulling = subscriber.subscribe("projects/local-project/subscriptions/none", lambda message: None)
+        with pytest.raises(NotFound):
+            pulling.result(60)
 
 
 def test_pushes_go_through_to_whatever_serves_now(open_through: Any, cloud: Any, sink: Any) -> None:

@@ -67,6 +67,37 @@ def test_closing_ends_the_wait() -> None:
     assert not waiter.is_alive()
 
 
+def test_a_subscriber_that_has_gone_takes_nothing() -> None:
+    queue = SubscriptionQueue(settings(), bury_nothing)
+    queue.put(message(1))
+    assert queue.lease(1, 0, alive=lambda: False) == []
+    assert [lease.attempt for lease in queue.lease(1, 0)] == [1]
+
+
+def test_a_subscriber_that_goes_while_it_waits_takes_nothing() -> None:
+    queue = SubscriptionQueue(settings(), bury_nothing)
+    waits, gone = threading.Event(), threading.Event()
+
+    def alive() -> bool:
+        waits.set()
+        return not gone.is_set()
+
+    waiter = threading.Thread(target=queue.lease, args=(1, 600), kwargs={"alive": alive})
+    waiter.start()
+    assert waits.wait(30)
+    gone.set()
+    queue.put(message(1))
+    waiter.join(30)
+    assert {"ready": 1, "delivered": 0}.items() <= queue.stats().items()
+
+
+def test_a_deleted_subscription_hands_out_nothing() -> None:
+    queue = SubscriptionQueue(settings(), bury_nothing)
+    queue.put(message(1))
+    queue.close()
+    assert queue.lease(1, 0) == []
+
+
 def test_an_expired_lease_is_another_attempt() -> None:
     queue = SubscriptionQueue(settings(), bury_nothing)
     queue.put(message(1))
@@ -156,6 +187,20 @@ def test_the_seed_chooses_the_duplicates() -> None:
         return [draw.draw() for _ in range(100)]
 
     assert draws("1") == draws("1") != draws("2")
+
+
+def test_the_same_messages_come_twice_whenever_they_are_acknowledged() -> None:
+    def twice(at_once: bool) -> set[str]:
+        queue = SubscriptionQueue(settings(), bury_nothing, EchoDraw(0.5, "seed"))
+        seen: list[str] = []
+        for number in range(40):
+            queue.put(message(number))
+            seen += drain(queue) if at_once else []
+        seen += drain(queue)
+        return {each for each in seen if seen.count(each) == 2}
+
+    assert 0 < len(twice(at_once=True)) < 40
+    assert twice(at_once=True) == twice(at_once=False)
 
 
 def test_ordered_messages_are_never_duplicated() -> None:

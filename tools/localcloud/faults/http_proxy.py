@@ -23,6 +23,7 @@ _OWN_HEADERS = frozenset({"connection", "content-length", "host", "keep-alive", 
 _REASONS = {
     401: ("authError", "Invalid Credentials"),
     403: ("forbidden", "The account does not have access to it."),
+    412: ("conditionNotMet", "At least one of the pre-conditions you specified did not hold."),
     503: ("backendError", "We encountered an internal error. Please try again."),
 }
 
@@ -46,24 +47,43 @@ class Answer:
     body: bytes
 
 
-def _refusal(status: int) -> Answer:
+Onwards = Callable[[Request], Answer | None]
+"""Asks the target; None when it does not answer."""
+
+
+def refusal(status: int) -> Answer:
+    """The answer of the JSON API with that status: 401, 403, 412 or 503."""
     reason, message = _REASONS[status]
     errors = [{"message": message, "domain": "global", "reason": reason}]
     body = json.dumps({"error": {"code": status, "message": message, "errors": errors}}).encode()
     return Answer(status, (("Content-Type", "application/json; charset=UTF-8"),), body)
 
 
-_LOST = _refusal(503)
+_LOST = refusal(503)
+
+
+def _nothing(request: Request, onwards: Onwards) -> None:
+    """No condition."""
 
 
 class HttpProxy:
-    """Passes requests on to `target` ("address:port", may change), from `start` until `close`."""
+    """Passes requests on to `target` ("address:port", may change), from `start` until `close`.
 
-    def __init__(self, target: str, classify: Callable[[Request], Call], script: Script) -> None:
+    What `unmet` answers, for a condition of the request that the target would not look at, is the target's answer.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        classify: Callable[[Request], Call],
+        script: Script,
+        unmet: Callable[[Request, Onwards], Answer | None] = _nothing,
+    ) -> None:
         self.target = target
         self._server = _Server((HOST, 0), _handler(self))
         self._classify = classify
         self._script = script
+        self._unmet = unmet
         self._thread = threading.Thread(target=self._server.serve_forever, args=(_POLL_S,), daemon=True)
 
     @property
@@ -85,17 +105,19 @@ class HttpProxy:
         self._server.server_close()
         self._thread.join()
 
-    def answer(self, request: Request, onwards: Callable[[Request], Answer]) -> Answer:
-        """What the caller gets; Cut when that is nothing."""
+    def answer(self, request: Request, onwards: Onwards) -> Answer:
+        """What the caller gets, 503 as from a front end when the target does not answer; Cut when that is nothing."""
         call = self._classify(request)
         self._script.arrives(call)
         refused = self._script.refuses(call)
         if refused is not None:
-            return _refusal(refused)
+            return refusal(refused)
         lost = self._script.loses(call)
         if lost == ARRIVES:
             return _LOST
-        found = onwards(request)
+        found = self._unmet(request, onwards) or onwards(request)
+        if found is None:
+            return _LOST
         self._script.answered(call)
         return _LOST if lost == ANSWERED else found
 
@@ -150,13 +172,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _pass_on  # noqa: N815
 
-    def _ask(self, request: Request) -> Answer:
-        """The target's answer; 503, as a front end gives it, when there is none."""
+    def _ask(self, request: Request) -> Answer | None:
+        """The target's answer; None when there is none."""
         try:
             return self._exchange(request)
         except (OSError, http.client.HTTPException):
             self._hang_up()
-            return _LOST
+            return None
 
     def _exchange(self, request: Request) -> Answer:
         if self._onwards is None or self._target != self.owner.target:

@@ -1,4 +1,4 @@
-"""Which call of Google's API a request is."""
+"""Which call of Google's API a request is, and what of that API fake-gcs-server leaves out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from tools.localcloud.faults.calls import Call
-from tools.localcloud.faults.http_proxy import Request
+from tools.localcloud.faults.http_proxy import Answer, Onwards, Request, refusal
 
 # https://cloud.google.com/storage/docs/json_api/v1/objects
 _OBJECTS = re.compile(r"(?:/(?P<way>upload|download))?/storage/v1/b/(?P<bucket>[^/]+)/o(?:/(?P<name>.+))?")
@@ -40,6 +40,21 @@ def _uploaded_name(body: bytes) -> str:
         return ""
     resource, _ = json.JSONDecoder().raw_decode(body[begin : begin + 65536].decode(errors="replace"))
     return str(resource.get("name", ""))
+
+
+def unmet_delete(request: Request, onwards: Onwards) -> Answer | None:
+    """412 for a delete of another generation than the live one: fake-gcs-server ignores `ifGenerationMatch` there.
+
+    https://cloud.google.com/storage/docs/request-preconditions. A look and then the delete: not in one step.
+    """
+    parts = urlsplit(request.path)
+    wanted = parse_qs(parts.query).get("ifGenerationMatch")
+    if request.method != "DELETE" or wanted is None:
+        return None
+    found = onwards(Request("GET", parts.path, request.headers, b""))
+    if found is None or found.status != 200:
+        return found
+    return None if [str(json.loads(found.body)["generation"])] == wanted else refusal(412)
 
 
 def push_call(request: Request) -> Call:

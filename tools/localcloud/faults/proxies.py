@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from tools.localcloud.cloud import LocalCloud
 from tools.localcloud.faults.calls import Script
 from tools.localcloud.faults.http_proxy import HttpProxy
-from tools.localcloud.faults.kinds import push_call, storage_call
+from tools.localcloud.faults.kinds import push_call, storage_call, unmet_delete
 from tools.localcloud.faults.pubsub_proxy import PubSubProxy
 
 
@@ -22,7 +22,7 @@ class Proxies:
 
     def __init__(self, cloud: LocalCloud, script: Script) -> None:
         self._cloud = cloud
-        self.storage = HttpProxy(urlsplit(cloud.storage_url).netloc, storage_call, script)
+        self.storage = HttpProxy(urlsplit(cloud.storage_url).netloc, storage_call, script, unmet_delete)
         self.pubsub = PubSubProxy(cloud.pubsub_host, script)
         self.push = HttpProxy("", push_call, script)
 

@@ -34,12 +34,13 @@ class EchoDraw:
         self._rate = rate
         self._random = Random(seed)
 
-    def draw(self) -> Echo:
-        """An echo for the next message: NONE but for a share `rate`, of which half come together, half late."""
-        if self._random.random() >= self._rate:
-            return Echo.NONE
-        return self._random.choice([Echo.TOGETHER, Echo.LATE])
+    def draw(self) -> tuple[Echo, float]:
+        """An echo for the next message, and how many seconds after the acknowledgement it comes where it is late.
 
-    def late_by_s(self) -> float:
-        """Seconds between an acknowledgement and the late echo."""
-        return self._random.uniform(0.0, MAX_LATE_S)
+        NONE but for a share `rate`, of which half come together, half late.
+        """
+        if self._random.random() >= self._rate:
+            return Echo.NONE, 0.0
+        if self._random.random() < 0.5:
+            return Echo.TOGETHER, 0.0
+        return Echo.LATE, self._random.uniform(0.0, MAX_LATE_S)

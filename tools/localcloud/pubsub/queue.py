@@ -22,6 +22,7 @@ Bury = Callable[["SubscriptionQueue", Lease], None]
 class _Delivery:
     message: Message
     echo: Echo = Echo.NONE
+    late_by_s: float = 0.0
     attempt: int = 0
     ack_id: str = ""
     deadline: float = 0.0
@@ -74,7 +75,7 @@ class SubscriptionQueue:
             self._counts.received += 1
             key = self._key(message)
             # A second copy would break the order that its subscriber asked for.
-            delivery = _Delivery(message, Echo.NONE if key else self._echoes.draw())
+            delivery = _Delivery(message, *(() if key else self._echoes.draw()))
             if self._gate.admit(key, delivery):
                 self._schedule(delivery)
 
@@ -89,12 +90,13 @@ class SubscriptionQueue:
         """Up to `limit` messages, waiting up to `wait_s` for the first; [] when closed or no longer `alive`."""
         until = monotonic() + wait_s
         with self._changed:
-            while True:
+            while not self._closed and alive():  # first of all: what one that has gone took would count as an attempt
                 self._expire()
                 leases = self._take(limit, deadline_s or self.settings.ack_deadline_s)
-                if leases or self._closed or monotonic() >= until or not alive():
+                if leases or monotonic() >= until:
                     return leases
                 self._changed.wait(self._nap_s(until))
+            return []
 
     def ack(self, ack_ids: Iterable[str]) -> None:
         """Settle leased messages; unknown and expired ids are ignored."""
@@ -104,7 +106,7 @@ class SubscriptionQueue:
                 delivery = self._outstanding.pop(ack_id, None)
                 if delivery is not None:
                     self._counts.acked += 1
-                    self._echo(delivery, Echo.LATE, self._echoes.late_by_s())
+                    self._echo(delivery, Echo.LATE)
                     self._settle(delivery)
 
     def modify_deadline(self, ack_ids: Iterable[str], seconds: float) -> None:
@@ -194,18 +196,18 @@ class SubscriptionQueue:
         delivery.ack_id = f"{delivery.message.id}-{secrets.token_hex(8)}"
         self._outstanding[delivery.ack_id] = delivery
         self._run_for(delivery, deadline_s)
-        self._echo(delivery, Echo.TOGETHER, 0.0)
+        self._echo(delivery, Echo.TOGETHER)
         return Lease(delivery.ack_id, delivery.attempt, delivery.message)
 
     def _run_for(self, delivery: _Delivery, seconds: float) -> None:
         delivery.deadline = monotonic() + seconds
         heapq.heappush(self._deadlines, (delivery.deadline, delivery.ack_id))
 
-    def _echo(self, delivery: _Delivery, echo: Echo, delay_s: float) -> None:
+    def _echo(self, delivery: _Delivery, echo: Echo) -> None:
         if delivery.echo is echo:
             delivery.echo = Echo.NONE
             self._counts.duplicated += 1
-            self._schedule(_Delivery(delivery.message, attempt=delivery.attempt), delay_s)
+            self._schedule(_Delivery(delivery.message, attempt=delivery.attempt), delivery.late_by_s)
 
     def _expire(self) -> None:
         now = monotonic()

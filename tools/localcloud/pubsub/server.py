@@ -17,6 +17,8 @@ from tools.localcloud.pubsub.subscriber import SubscriberApi
 
 MAX_WORKERS = 64  # each open stream and each waiting pull holds one
 MIB = 1 << 20
+# Google's clients ping idle streams more often than grpc's servers allow by default.
+MANY_PINGS = [("grpc.http2.min_ping_interval_without_data_ms", 5000), ("grpc.keepalive_permit_without_calls", 1)]
 
 Rpc = Callable[..., proto.Message | Empty]
 
@@ -55,9 +57,7 @@ def grpc_server(broker: Broker, host: str, port: int) -> tuple[grpc.Server, int]
             ("grpc.so_reuseport", 0),
             ("grpc.max_receive_message_length", 20 * MIB),
             ("grpc.max_send_message_length", 64 * MIB),
-            # Google's clients ping idle streams more often than grpc's servers allow by default.
-            ("grpc.http2.min_ping_interval_without_data_ms", 5000),
-            ("grpc.keepalive_permit_without_calls", 1),
+            *MANY_PINGS,
         ],
     )
     publisher = _unary_handlers(PublisherApi(broker), PUBLISHER_RPCS)
