@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from service.core.masks import Mask, rings
 
-Ring = list[list[int]]
+Ring = NDArray[np.int32]
+"""(n, 2) as [x, y] pixels of the image, closed."""
 
 
 def outer_rings(mask: Mask, tolerance_px: float = 0.0) -> list[Ring]:
@@ -41,9 +43,8 @@ def simplified(ring: Ring, tolerance_px: float) -> Ring:
     """
     if tolerance_px <= 0:
         return ring
-    return _points(cv2.approxPolyDP(np.asarray(ring, np.int32), tolerance_px, closed=True))
+    return _points(cv2.approxPolyDP(ring, tolerance_px, closed=True))
 
 
 def _points(contour: object) -> Ring:
-    points: Ring = np.asarray(contour, np.int32).reshape(-1, 2).tolist()
-    return points
+    return np.asarray(contour, np.int32).reshape(-1, 2)

@@ -74,10 +74,10 @@ def paste(mask: Mask) -> NDArray[np.bool_]:
     return frame
 
 
-def rings(mask: Mask) -> list[list[list[int]]]:
-    """Outer rings as [x, y] pixels of the image: `cv2.findContours(RETR_EXTERNAL, CHAIN_APPROX_SIMPLE)`."""
+def rings(mask: Mask) -> list[NDArray[np.int32]]:
+    """Outer rings (n, 2) as [x, y] pixels of the image: `cv2.findContours(RETR_EXTERNAL, CHAIN_APPROX_SIMPLE)`."""
     found, _ = cv2.findContours(mask.pixels, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=(mask.left, mask.top))
-    return [ring.reshape(-1, 2).astype(np.int32).tolist() for ring in found]
+    return [ring.reshape(-1, 2).astype(np.int32) for ring in found]
 
 
 def rle(mask: Mask) -> dict[str, Any]:

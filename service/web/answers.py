@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from service.core import strict_json
-from service.core.documents import segmentation_document
+from service.core.documents import rendered, segmentation_document
 from service.core.fields import Fields
 from service.core.results import Segmentation
 from service.engine.images import ImageLimits
@@ -35,4 +34,4 @@ class Answers:
             return self._pictures.index_mask(segmentation)
         if fields.format == "overlay":
             return self._pictures.overlay(data, segmentation)
-        return strict_json.compact(segmentation_document(segmentation, fields.prompt_set.options))
+        return rendered(segmentation_document(segmentation, fields.prompt_set.options))

@@ -8,9 +8,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from service.core import strict_json
 from service.core.budget import Budget
-from service.core.documents import RequestRecord, SourceRecord, error_document, result_document
+from service.core.documents import RequestRecord, SourceRecord, error_document, rendered, result_document
 from service.core.jobs import job_key
 from service.core.naming import gs_uri, output_name
 from service.core.observe import SILENT, Observer, timed
@@ -165,7 +164,7 @@ class JobRunner:
             self._announcer.announce(job, document, None, request, replayed=False)
             return Done(settled(job, document), document, None)
         mine, other = reversed(job.slots) if "error" in document else job.slots
-        data, metadata = strict_json.compact(document), self._metadata(job, document, request)
+        data, metadata = rendered(document), self._metadata(job, document, request)
         with timed(self._observer, "write"):
             self._store.write_json(mine.bucket, mine.name, data, if_generation=mine.generation, metadata=metadata)
         self._announcer.announce(job, document, mine, request, replayed=False)

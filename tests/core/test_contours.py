@@ -34,7 +34,7 @@ def drawn(rows: list[str], top: int = 0, left: int = 0, size_hw: tuple[int, int]
 
 def test_a_hole_is_ringed_by_the_pixels_around_it() -> None:
     mask = drawn(["####", "#..#", "####"], top=2, left=5)
-    assert outer_rings(mask) == [[[5, 2], [5, 4], [8, 4], [8, 2]]]
+    assert [ring.tolist() for ring in outer_rings(mask)] == [[[5, 2], [5, 4], [8, 4], [8, 2]]]
     [hole] = hole_rings(mask)
     assert {tuple(point) for point in hole} <= {(x, y) for y in range(2, 5) for x in range(5, 9)}
     assert all(paste(mask)[y, x] for x, y in hole)
@@ -43,8 +43,8 @@ def test_a_hole_is_ringed_by_the_pixels_around_it() -> None:
 def test_what_lies_in_a_hole_is_with_the_holes() -> None:
     """The outer rings are the same whether holes are asked for or not."""
     mask = drawn(TARGET)
-    assert outer_rings(mask) == rings(mask)
-    assert len(outer_rings(mask)) == 1
+    [outer], [same] = outer_rings(mask), rings(mask)
+    np.testing.assert_array_equal(outer, same)
     assert [extent(ring) for ring in hole_rings(mask)] == [(1, 7), (3, 5), (3, 5)]
 
 
@@ -68,7 +68,11 @@ def test_a_staircase_becomes_its_corners() -> None:
     [ring] = outer_rings(stairs)
     [coarse] = outer_rings(stairs, 1.0)
     assert len(coarse) == 3 < len(ring)
-    assert all(point in ring for point in coarse)
+    assert points(coarse) <= points(ring)
+
+
+def points(ring: Ring) -> set[tuple[int, ...]]:
+    return set(map(tuple, ring.tolist()))
 
 
 def test_holes_are_simplified_too() -> None:
@@ -79,8 +83,8 @@ def test_holes_are_simplified_too() -> None:
 
 
 def test_no_tolerance_changes_nothing() -> None:
-    ring = [[0, 0], [0, 1], [0, 2], [1, 2]]
-    assert simplified(ring, 0.0) == ring
+    ring = np.array([[0, 0], [0, 1], [0, 2], [1, 2]], np.int32)
+    assert simplified(ring, 0.0) is ring
 
 
 @st.composite
@@ -98,7 +102,7 @@ def masks(draw: st.DrawFn) -> Mask:
 @given(masks())
 def test_outer_rings_and_holes_give_the_mask_by_the_even_odd_rule(mask: Mask) -> None:
     frame = np.zeros(mask.size_hw, np.uint8)
-    found = [np.array(ring, np.int32) for ring in outer_rings(mask) + hole_rings(mask)]
+    found = outer_rings(mask) + hole_rings(mask)
     cv2.fillPoly(frame, found, 1)
     np.testing.assert_array_equal(frame.astype(bool), paste(mask))
 
@@ -112,16 +116,16 @@ LAST_PASS = 1 + 0.5**0.5
 def test_what_is_left_out_lies_near_what_stays(mask: Mask, tolerance_px: float) -> None:
     pairs = zip(outer_rings(mask), outer_rings(mask, tolerance_px), strict=True)
     for ring, coarse in pairs:
-        assert all(point in ring for point in coarse)
+        assert points(coarse) <= points(ring)
         assert max(distance(point, coarse) for point in ring) <= LAST_PASS * tolerance_px + 1e-6
 
 
-def distance(point: list[int], ring: Ring) -> float:
+def distance(point: NDArray[np.int32], ring: Ring) -> float:
     """Of a point to a closed ring."""
-    return min(to_segment(np.array(point), np.array(a), np.array(b)) for a, b in pairwise([*ring, ring[0]]))
+    return min(to_segment(point, a, b) for a, b in pairwise([*ring, ring[0]]))
 
 
-def to_segment(point: NDArray[np.int_], a: NDArray[np.int_], b: NDArray[np.int_]) -> float:
+def to_segment(point: NDArray[np.int32], a: NDArray[np.int32], b: NDArray[np.int32]) -> float:
     length = float(((b - a) ** 2).sum())
     along = float(np.clip((point - a) @ (b - a) / length, 0, 1)) if length else 0.0
     return float(np.linalg.norm(point - (a + along * (b - a))))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from service.core.documents import (
     RequestRecord,
     SourceRecord,
     error_document,
+    rendered,
     result_document,
     segmentation_document,
     summary,
@@ -65,12 +67,16 @@ def test_the_plain_answer_has_boxes_scores_and_shapes() -> None:
     }
 
 
+def read(document: dict[str, Any]) -> Any:
+    return json.loads(rendered(document))
+
+
 def test_masks_and_contours_come_where_asked_for() -> None:
     mugs, plates = segmentation_document(FOUND, Options(return_masks=True))["results"]
     assert mugs["masks_rle"] == [{"size": [4, 6], "counts": "92207"}, {"size": [4, 6], "counts": "h0"}]
     assert plates["masks_rle"] == []
     assert "contours" not in mugs
-    mugs, plates = segmentation_document(FOUND, Options(return_contours=True))["results"]
+    mugs, plates = read(segmentation_document(FOUND, Options(return_contours=True)))["results"]
     assert mugs["contours"] == [[[[2, 1], [2, 2], [3, 2], [3, 1]]], []]
     assert plates["contours"] == []
     assert "masks_rle" not in mugs
@@ -92,8 +98,8 @@ def test_numpy_scalars_become_plain_json_numbers() -> None:
 
 
 def test_a_result_is_the_whole_answer_and_where_it_comes_from() -> None:
-    document = result_document(FOUND, REQUEST, SOURCE, "f" * 64, CREATED)
-    answer = segmentation_document(FOUND, Options(return_masks=True, return_contours=True))
+    document = read(result_document(FOUND, REQUEST, SOURCE, "f" * 64, CREATED))
+    answer = read(segmentation_document(FOUND, Options(return_masks=True, return_contours=True)))
     assert document == answer | {
         "schema": "sam3.result/1",
         "job_id": "f" * 64,
@@ -110,7 +116,20 @@ def test_a_result_is_the_whole_answer_and_where_it_comes_from() -> None:
             "metadata": {"order": 7},
         },
     }
-    assert json.loads(json.dumps(document, allow_nan=False)) == document
+
+
+def test_what_a_caller_sent_is_written_as_it_came() -> None:
+    metadata = {"big": 10**30, "small": 1e-300, "text": "\u2028 猫 \x00", "deep": [[{"a": None}]]}
+    request = RequestRecord(PromptSet((Prompt('猫 "cat"'),), metadata=metadata), None)
+    document = read(result_document(FOUND, request, SOURCE, "f", CREATED))
+    assert document["request"]["metadata"] == metadata
+    assert document["request"]["prompts"] == [{"text": '猫 "cat"'}]
+
+
+def test_nothing_is_written_that_json_does_not_have() -> None:
+    request = RequestRecord(PromptSet((Prompt("cat"),), metadata={"number": math.nan}), None)
+    with pytest.raises(ValueError, match="JSON"):
+        rendered(result_document(FOUND, request, SOURCE, "f", CREATED))
 
 
 def test_created_is_utc_whatever_the_clock() -> None:
@@ -162,7 +181,7 @@ def test_the_request_of_a_result_shows_the_exemplars() -> None:
 
 def test_the_summary_of_a_stored_result_is_that_of_a_new_one() -> None:
     document = result_document(FOUND, REQUEST, SOURCE, "f" * 64, CREATED)
-    assert summary(json.loads(json.dumps(document)), "gs://o/x.json") == summary(document, "gs://o/x.json")
+    assert summary(read(document), "gs://o/x.json") == summary(document, "gs://o/x.json")
 
 
 def test_the_summary_of_an_error_names_it() -> None:

@@ -27,7 +27,7 @@ def drawn_again(mask: Mask, *, holes: bool) -> NDArray[np.bool_]:
     """The rings of the answer filled: by the even-odd rule, so that a hole within a ring stays empty."""
     frame = np.zeros(mask.size_hw, np.uint8)
     found = outer_rings(mask) + (hole_rings(mask) if holes else [])
-    cv2.fillPoly(frame, [np.array(ring, np.int32) for ring in found], 1)
+    cv2.fillPoly(frame, found, 1)
     return frame.astype(bool)
 
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from service.core import masks as core
-from service.core import strict_json
+from service.core.documents import rendered
 from tools.bench import baseline, rss
 from tools.bench.cell import answer, in_turn, run_cell
 from tools.bench.inputs import SIZE_12MP_HW, object_logits
@@ -88,7 +88,7 @@ def one(side: str, count: int, size_hw: tuple[int, int]) -> dict[str, Any]:
 Steps = tuple[
     Callable[[NDArray[np.float32], tuple[int, int]], Any],
     Callable[[Any], list[dict[str, Any]]],
-    Callable[[Any], list[list[list[list[int]]]]],
+    Callable[[Any], list[Any]],
     Callable[[Any], str | bytes],
 ]
 
@@ -98,7 +98,7 @@ def _run(steps: Steps, logits: NDArray[np.float32], size_hw: tuple[int, int]) ->
     masks, masks_s = _timed(lambda: to_masks(logits, size_hw))
     rle, rle_s = _timed(lambda: to_rle(masks))
     contours, contours_s = _timed(lambda: to_contours(masks))
-    _, json_s = _timed(lambda: to_text({"masks_rle": rle, "contours": contours}))
+    _, json_s = _timed(lambda: to_text({"results": [{"masks_rle": rle, "contours": contours}]}))
     return {
         "masks_s": masks_s,
         "rle_s": rle_s,
@@ -117,14 +117,15 @@ def _timed(call: Callable[[], T]) -> tuple[T, float]:
 
 
 def _sha(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+    text = json.dumps(value, default=np.ndarray.tolist)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 _OURS: Steps = (
     core.crop_masks,
     lambda masks: [core.rle(mask) for mask in masks],
     lambda masks: [core.rings(mask) for mask in masks],
-    strict_json.compact,
+    rendered,
 )
 _BASELINE: Steps = (
     lambda logits, size_hw: baseline.full_frames(torch.from_numpy(logits), size_hw),

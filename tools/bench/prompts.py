@@ -10,8 +10,7 @@ from typing import Any
 
 import torch
 
-from service.core import strict_json
-from service.core.documents import segmentation_document
+from service.core.documents import rendered, segmentation_document
 from service.core.options import Options
 from service.core.prompts import Prompt, PromptSet
 from service.engine.base import Engine
@@ -105,7 +104,7 @@ def answer_body(segmenter: Segmenter, data: bytes, prompts: Sequence[str], thres
     options = Options(threshold=threshold, return_masks=True, return_contours=True)
     prompt_set = PromptSet(tuple(Prompt(text) for text in prompts), options)
     document = segmentation_document(segmenter.segment(data, prompt_set), options)
-    return strict_json.compact(document)
+    return rendered(document)
 
 
 if __name__ == "__main__":
