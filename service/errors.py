@@ -60,7 +60,7 @@ class UnreadableImage(ServiceError):
 
 
 class TooLarge(ServiceError):
-    """Body, pixel count or answer is over its limit."""
+    """Body, pixel count, what a file makes its decoder do, or answer is over its limit."""
 
     code, title, status = "too_large", "Over a size limit", 413
     input_fault = True

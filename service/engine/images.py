@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
+from service.engine.bombs import refuse_scans, refuse_tiles
 from service.errors import NotAnImage, TooLarge, UnreadableImage
 
 try:  # the extra "heic": its wheels hold libraries under the LGPL and GPL, so nothing of it is installed by default
@@ -71,7 +72,7 @@ def decode(data: bytes, limits: ImageLimits) -> DecodedImage:
     """Decode the first frame, turned upright, transparency laid over white.
 
     Raises NotAnImage when no decoder knows the bytes, TooLarge when the header announces more pixels than
-    allowed, UnreadableImage when decoding fails.
+    allowed or the file more work than its pixels are, UnreadableImage when decoding fails.
     """
     rgb, orientation = _upright(data, limits)  # returns before the next line, so that the image as stored is freed
     # A copy, since torch wants writable memory. np.array(rgb) would make more than one.
@@ -82,6 +83,7 @@ def _upright(data: bytes, limits: ImageLimits) -> tuple[Image.Image, int]:
     """The image in RGB, turned, and the orientation tag by which it was."""
     with _open(data) as image:
         _check_size(image, limits)
+        _check_work(image, data, limits)
         try:
             if isinstance(image, TiffImagePlugin.TiffImageFile):
                 return _tiff_upright(image)
@@ -135,6 +137,13 @@ def _check_size(image: Image.Image, limits: ImageLimits) -> None:
             f"image: {image.width} x {image.height} = {image.width * image.height} pixels; "
             f"at most {limits.max_pixels} are allowed (MAX_PIXELS): make the image smaller"
         )
+
+
+def _check_work(image: Image.Image, data: bytes, limits: ImageLimits) -> None:
+    if isinstance(image, JpegImagePlugin.JpegImageFile):  # an MPO is one as well
+        refuse_scans(data)
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        refuse_tiles(data, image, limits.max_pixels)
 
 
 def _tiff_upright(image: TiffImagePlugin.TiffImageFile) -> tuple[Image.Image, int]:

@@ -56,14 +56,15 @@ class Segmenter:
         until the masks are made, so that those that wait for that are no more than the host has memory for. TooLong
         when all of it would not be done within `terms.alone_s`, however short the queue. TooManyInstances before any
         mask of the image's size is made, and without `nms_iou` as soon as enough prompts are grounded to know it. The
-        masks are made within `terms.timeout_s` too, which is looked at between two prompts.
+        image is decoded and the masks are made within `terms.timeout_s` too, which is looked at after the image and
+        between two prompts.
         """
         self._refuse_the_hopeless(len(prompt_set.prompts), terms.alone_s)
         timing: dict[str, float] = {}
         options = prompt_set.options
         with self._model.slot(terms) as slot:
             with timed(self._observer, "decode", timing):
-                pixels, info = self._prepared(slot, data)
+                pixels, info = self._prepared(slot, data, len(prompt_set.prompts), terms)
             phrases = _phrases(prompt_set.prompts, (info.height, info.width))
             handed_over = time.monotonic()
             # Which of the instances nms_iou will drop is known only when all are found.
@@ -96,9 +97,14 @@ class Segmenter:
         if estimate_s is not None and estimate_s > _HOPELESS * alone_s:
             raise TooLong(prompts, estimate_s, alone_s)
 
-    def _prepared(self, slot: QueueSlot, data: bytes) -> tuple[NDArray[np.uint8], ImageInfo]:
-        """The model's square of the image; the decoded image itself is not kept."""
+    def _prepared(
+        self, slot: QueueSlot, data: bytes, prompts: int, terms: Terms
+    ) -> tuple[NDArray[np.uint8], ImageInfo]:
+        """The model's square of the image, which itself is not kept; raises as the model does when it took too long."""
+        began_s = time.thread_time()
         image = decode(data, self._limits)
+        if time.monotonic() >= slot.deadline:
+            raise late(prompts, time.thread_time() - began_s, terms.alone_s, f"within {terms.timeout_s:g} s")
         height, width = image.rgb.shape[:2]
         return slot.prepare(image.rgb), ImageInfo(width, height, image.exif_orientation)
 

@@ -162,6 +162,29 @@ def test_what_could_never_be_done_in_time_is_refused_before_it_is_decoded() -> N
     model.close()
 
 
+class Unasked(ScriptedEngine):
+    """Must not be given an image."""
+
+    def prepare(self, image: Any) -> Any:
+        raise AssertionError("prepared for nothing")
+
+
+@pytest.mark.parametrize(
+    ("alone_s", "error", "said"),
+    [
+        (float("inf"), DeadlineExceeded, "not done within 1e-09 s"),
+        (1e-9, TooLong, "prompts: 1 on this image take at least"),
+    ],
+)
+def test_an_image_is_decoded_within_the_callers_time_too(alone_s: float, error: type[Exception], said: str) -> None:
+    model = ModelThread(lambda report: Unasked())
+    model.start().result(10)
+    data = (PHOTOS / "chelsea.png").read_bytes()
+    with pytest.raises(error, match=said):
+        Segmenter(model, ImageLimits()).segment(data, request("cat"), Terms(timeout_s=1e-9, alone_s=alone_s))
+    model.close()
+
+
 class ManyMasks(ScriptedEngine):
     """Finds fifty instances as large as the image for every prompt, in no time."""
 
