@@ -188,6 +188,7 @@ class ModelThread:
         return self._last_call != float("inf")
 
     def _goes_back(self, work: Work) -> bool:
+                slot.work = None  # the caller's frame keeps the slot for as long as its error
         """Whether a work that is not done will be left to another instance, as this one ends."""
         unbegun_event = not work.urgent and not work.begun
         return self._draining and (unbegun_event or time.monotonic() >= self._last_call)
@@ -243,9 +244,9 @@ class ModelThread:
     def _next(self, schedule: Schedule) -> Encode | Ground | None:
         now = time.monotonic()
         for work in schedule.drop(lambda work: work.give_up or now >= work.deadline):
-            work.future.set_exception(work.late())
+            work.fail(work.late())
         for work in schedule.drop(self._goes_back):
-            work.future.set_exception(Ending())
+            work.fail(Ending())
         with self._changed:
             full = self._full
         return schedule.next(full=full)
@@ -289,7 +290,7 @@ class ModelThread:
             self._closing = True
             left = self._accepted.drop(lambda work: True) + self._arrived
         for work in left:
-            work.future.set_exception(EngineBroken("the model has ended; another instance will do the work"))
+            work.fail(EngineBroken("the model has ended; another instance will do the work"))
         if error is None:
             self.ended.set_result(None)
             return

@@ -73,18 +73,17 @@ class Forwards:
             if isinstance(outcome, Exception):
                 self._fail(asked.work, outcome)
             else:
-                asked.work.found[asked.index] = outcome
+                asked.work.add(asked.index, outcome)
         for work in step.works:
             self._settle(work, now)
         if not _failures(outcomes):
             self._pace.grounded(len(outcomes), now - began)
 
     def _settle(self, work: Work, now: float) -> None:
-        """Answer a work that is complete; refuse one that has found more than it may, and keep nothing of that."""
+        """Answer a work that is complete; refuse one that has found more than it may."""
         if work.future.done():
             return
         if excess := work.excess:
-            work.found.clear()  # masks of hundreds of megabytes, which whoever holds the work would keep
             self._fail(work, excess)
         elif not work.pending:
             self._schedule.remove(work)
@@ -129,7 +128,7 @@ class Forwards:
     def _fail(self, work: Work, error: Exception) -> None:
         if not work.future.done():
             self._schedule.remove(work)
-            work.future.set_exception(error)
+            work.fail(error)
 
     def _fewer_images(self, too_many: int) -> None:
         self._schedule.image_batch = max(1, too_many // 2)

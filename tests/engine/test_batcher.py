@@ -8,8 +8,9 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,6 +39,7 @@ from service.errors import (
     TooManyInstances,
 )
 
+from tests.garbage import no_garbage_collector
 PIXEL = np.zeros((1, 1, 3), np.uint8)
 EVENT = Terms(urgent=False)
 
@@ -389,6 +391,50 @@ def test_a_failed_load_keeps_its_reason() -> None:
     assert (model.state.phase, model.state.reason) == ("failed", "SAM3_MODEL: no weights")
     with pytest.raises(NotReady, match="no weights"):
         ask(model, "0.1")
+@pytest.mark.parametrize("terms", [PERSON, Terms(gone=lambda: True), Terms(timeout_s=0)])
+def test_nothing_of_a_failed_request_outlives_its_error(terms: Terms, eventually: Any) -> None:
+    """A full collection may be hours away, and what a request has on the device is not the collector's to count."""
+    works: list[weakref.ref[Work]] = []
+
+    def fail(model: ModelThread) -> None:
+        with model.slot(terms) as slot:
+            try:
+                slot.run(Task(slot.prepare(PIXEL), (Phrase("0.1"),), threshold=0.5, limit=10))
+            finally:
+                assert slot.work
+                works.append(weakref.ref(slot.work))
+
+    with running(ScriptedEngine(room=0)) as model, no_garbage_collector():
+        with suppress(OutOfMemory, CallerGone, DeadlineExceeded):
+            fail(model)
+        eventually(lambda: works[0]() is None, 10)
+
+
+def test_a_request_that_nobody_waits_for_lets_go_of_its_image(eventually: Any) -> None:
+    engine = ScriptedEngine()
+    with running(engine) as model:
+        engine.gate.clear()
+        with model.slot(Terms(gone=engine.busy.is_set)) as slot:
+            with pytest.raises(CallerGone):
+                slot.run(Task(slot.prepare(PIXEL), (Phrase("0.1"),), threshold=0.5, limit=10))
+            work = slot.work
+            assert work
+            engine.gate.set()
+            eventually(lambda: work.future.done() and work.image is None, 10)
+            assert work.encode_s > 0
+
+
+def test_a_request_that_fails_lets_go_of_what_it_has_found() -> None:
+    work = Work(Task(PIXEL, tuple(map(Phrase, ["0.1", "0.2", "boom", "0.3"])), 0.5, 10), urgent=True)
+    schedule = Schedule(1, 2)
+    schedule.add(work)
+    forwards = Forwards(ScriptedEngine(), schedule, 1000, Pace())
+    while step := schedule.next():
+        forwards.run(step)
+    assert isinstance(work.future.exception(0), RuntimeError)
+    assert (work.found, work.image, work.grounded) == ({}, None, 2)
+
+
     model.close()
 
 
@@ -439,7 +485,8 @@ def test_work_that_outlasts_the_grace_goes_back_while_the_engine_holds() -> None
 def late(found: int, own_ground_s: float, alone_s: float) -> ServiceError:
     work = Work(Task(PIXEL, tuple(map(Phrase, "abcd")), 0.5, 10), urgent=False, alone_s=alone_s)
     nothing = Grounding(np.zeros(0, np.float32), np.zeros((0, 4), np.float32), np.zeros((0, 2, 2), np.float32))
-    work.found = dict.fromkeys(range(found), nothing)
+    for index in range(found):
+        work.add(index, nothing)
     work.own_encode_s, work.own_ground_s = 2, own_ground_s
     return work.late()
 
