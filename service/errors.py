@@ -232,7 +232,7 @@ class OutOfMemory(ServiceError):
 
 
 class EngineBroken(ServiceError):
-    """The device answers no more (a lost CUDA context): the process ends so that it is replaced."""
+    """The device answers no more (a lost CUDA context), or nothing of use: the process ends so that it is replaced."""
 
     code, title, status, retryable, retry_after_s = "engine_broken", "The engine has failed", 503, True, 10
     of_the_service = True

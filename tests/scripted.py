@@ -34,6 +34,9 @@ class ScriptedEngine:
         self.inferences = 0
         self.busy = threading.Event()
 
+    def check(self) -> None:
+        pass
+
     def prepare(self, image: Any) -> Any:
         return image
 

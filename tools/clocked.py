@@ -41,6 +41,11 @@ class Clocked:
         """The engine's."""
         return self._engine.info
 
+    def check(self) -> None:
+        """The engine's."""
+        with self._working():
+            self._engine.check()
+
     def prepare(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The engine's; runs beside its work and does not count as such."""
         start = time.perf_counter()

@@ -53,6 +53,9 @@ class StagedEngine:
         """Nobody's."""
         return ModelInfo("staged", "1", "cpu", "float32")
 
+    def check(self) -> None:
+        """Never broken."""
+
     def prepare(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """As the real one does it: this is work of the web threads."""
         return self._resize(image, self._side)

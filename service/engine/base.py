@@ -80,6 +80,9 @@ class Engine(Protocol[ImageT, TextT]):
     def info(self) -> ModelInfo:
         """Identity of the loaded checkpoint."""
 
+    def check(self) -> None:
+        """Run what has warmed it up (warming.py): it raises, NotFinite too, when nothing that is asked can succeed."""
+
     def prepare(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Resize an RGB image (H, W, 3) to the model's square (3, S, S). Thread-safe; runs on the host."""
 

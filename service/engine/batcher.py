@@ -70,6 +70,7 @@ class ModelThread:
         self._on_the_way = 0
         self._closing = False
         self._last_call = float("inf")
+        self._forward_began: float | None = None
         self._pace = Pace()
         self._state = State("starting")
         self._entered = time.perf_counter()
@@ -86,6 +87,12 @@ class ModelThread:
     def state(self) -> State:
         """The phase now."""
         return self._state
+
+    @property
+    def running_s(self) -> float:
+        """For how long the forward has been running that runs now; 0 when there is none."""
+        began = self._forward_began
+        return 0.0 if began is None else time.monotonic() - began
 
     @property
     def waiting(self) -> int:
@@ -181,6 +188,7 @@ class ModelThread:
                 self._on_the_way -= 1
             else:
                 self._held.remove(slot.work)
+                slot.work = None  # the caller's frame keeps the slot for as long as its error
             self._changed.notify_all()
 
     @property
@@ -236,16 +244,20 @@ class ModelThread:
     def _run_next(self, forwards: Forwards, schedule: Schedule) -> None:
         """One forward. Its step ends here: waiting for work, the thread would keep the last one's tensors and masks."""
         if step := self._next(schedule):
-            forwards.run(step)
+            self._forward_began = time.monotonic()
+            try:
+                forwards.run(step)
+            finally:
+                self._forward_began = None
         elif schedule:
             self._await_room()
 
     def _next(self, schedule: Schedule) -> Encode | Ground | None:
         now = time.monotonic()
         for work in schedule.drop(lambda work: work.give_up or now >= work.deadline):
-            work.future.set_exception(work.late())
+            work.fail(work.late())
         for work in schedule.drop(self._goes_back):
-            work.future.set_exception(Ending())
+            work.fail(Ending())
         with self._changed:
             full = self._full
         return schedule.next(full=full)
@@ -289,7 +301,7 @@ class ModelThread:
             self._closing = True
             left = self._accepted.drop(lambda work: True) + self._arrived
         for work in left:
-            work.future.set_exception(EngineBroken("the model has ended; another instance will do the work"))
+            work.fail(EngineBroken("the model has ended; another instance will do the work"))
         if error is None:
             self.ended.set_result(None)
             return

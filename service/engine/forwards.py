@@ -15,14 +15,20 @@ from service.engine.pace import Pace
 from service.engine.salvage import salvage
 from service.engine.schedule import Asked, Encode, Ground, Schedule
 from service.engine.work import Work
+from service.errors import EngineBroken, NotFinite, OutOfMemory
 
 log = logging.getLogger(__name__)
+
+# A device that has passed its check is trusted for so long: on a card the check takes a tenth of a second, so that a
+# stream of inputs that fail by themselves costs a hundredth of the throughput.
+_TRUSTED_S = 10
 
 
 class Forwards:
     """Runs steps and writes their outcome into the works; the texts of the last prompts stay encoded.
 
-    `text_cache_bytes`: what their features may occupy on the device.
+    `text_cache_bytes`: what their features may occupy on the device. What fails alone as everything does on a broken
+    device has the engine checked, unless that was done in the last `trusted_s` seconds.
     """
 
     def __init__(
@@ -32,11 +38,14 @@ class Forwards:
         text_cache_bytes: int,
         pace: Pace,
         observer: Observer = SILENT,
+        trusted_s: float = _TRUSTED_S,
     ) -> None:
         self._observer = observer
         self._engine = engine
         self._schedule = schedule
         self._pace = pace
+        self._trusted_s = trusted_s
+        self._trusted_until = float("-inf")
         self._texts: LRUCache[str, Features] = LRUCache(text_cache_bytes, getsizeof=lambda text: text.nbytes)
 
     def run(self, step: Encode | Ground) -> None:
@@ -52,6 +61,7 @@ class Forwards:
         began = time.monotonic()
         images = salvage(self._encode_images, step.works, self._fewer_images)
         spent = time.monotonic() - began
+        self._require_sound(images)
         for work, image in zip(step.works, images, strict=True):
             work.encode_s += spent
             work.own_encode_s += spent / len(step.works)
@@ -66,6 +76,7 @@ class Forwards:
         began = time.monotonic()
         outcomes = salvage(self._ground_phrases, step.asked, self._fewer_prompts)
         now = time.monotonic()
+        self._require_sound(outcomes)
         for work in step.works:
             work.ground_s += now - began
         for asked, outcome in zip(step.asked, outcomes, strict=True):
@@ -73,18 +84,34 @@ class Forwards:
             if isinstance(outcome, Exception):
                 self._fail(asked.work, outcome)
             else:
-                asked.work.found[asked.index] = outcome
+                asked.work.add(asked.index, outcome)
         for work in step.works:
             self._settle(work, now)
         if not _failures(outcomes):
             self._pace.grounded(len(outcomes), now - began)
 
+    def _require_sound(self, outcomes: Sequence[object]) -> None:
+        """Raise EngineBroken when not only what was asked fails, but the request that has warmed the model up as well.
+
+        The works of the forward have no outcome yet: theirs is then that of all that waits, and goes to another device.
+        """
+        doubtful = any(isinstance(outcome, (NotFinite, OutOfMemory)) for outcome in outcomes)
+        if not doubtful or time.monotonic() < self._trusted_until:
+            return
+        [fault] = salvage(self._check, [None])
+        if fault is not None:
+            raise EngineBroken(f"a request that has succeeded when the model was loaded fails now: {fault}")
+        self._trusted_until = time.monotonic() + self._trusted_s
+
+    def _check(self, once: Sequence[None]) -> list[None]:
+        self._engine.check()
+        return list(once)
+
     def _settle(self, work: Work, now: float) -> None:
-        """Answer a work that is complete; refuse one that has found more than it may, and keep nothing of that."""
+        """Answer a work that is complete; refuse one that has found more than it may."""
         if work.future.done():
             return
         if excess := work.excess:
-            work.found.clear()  # masks of hundreds of megabytes, which whoever holds the work would keep
             self._fail(work, excess)
         elif not work.pending:
             self._schedule.remove(work)
@@ -129,7 +156,7 @@ class Forwards:
     def _fail(self, work: Work, error: Exception) -> None:
         if not work.future.done():
             self._schedule.remove(work)
-            work.future.set_exception(error)
+            work.fail(error)
 
     def _fewer_images(self, too_many: int) -> None:
         self._schedule.image_batch = max(1, too_many // 2)

@@ -10,14 +10,11 @@ import numpy as np
 import torch
 
 from service.engine import pretrained
-from service.engine.base import Engine, Exemplar, Query
+from service.engine.base import Engine
 from service.engine.sam3 import Sam3Engine
 from service.engine.state import Phase
 from service.engine.weights import LAYOUTS, Checkpoint, Source, resolve
 from service.errors import ModelUnavailable, NotFinite
-
-# On a CPU a request of the full model takes 40 s on two cores, and nothing in it is initialised lazily.
-_LARGE_BYTES = 512 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ def load_engine(
     if config.compiled:
         _compile(engine)
     try:
-        warm_up(engine, whole=device.type != "cpu" or _size(checkpoint) <= _LARGE_BYTES)
+        engine.check()
     except NotFinite as error:
         raise ModelUnavailable(f"SAM3_MODEL: {checkpoint.id} is of no use: {error.detail}") from error
     return engine
@@ -110,22 +107,3 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
         return torch.float32
     major, _minor = torch.cuda.get_device_capability(device)
     return torch.bfloat16 if major >= 8 else torch.float16
-
-
-def warm_up(engine: Engine[Any, Any], *, whole: bool = True) -> None:
-    """Run one request, or its phrase alone, so that the first caller does not pay for lazy initialisation.
-
-    Raises NotFinite when what comes out is NaN or infinite.
-    """
-    [text] = engine.encode_text(["warm up"])
-    if not text.tokens.isfinite().all():
-        raise NotFinite("the model put out text features that are NaN or infinite")
-    if whole:
-        [image] = engine.encode_image([engine.prepare(np.zeros((64, 64, 3), np.uint8))])
-        # Any score is above it: without an instance the mask head would not run. One prompt has a box, one has none.
-        whole_image = (Exemplar((0.0, 0.0, 1.0, 1.0)),)
-        engine.ground([Query(image, text, -1.0, 1, exemplars) for exemplars in ((), whole_image)])
-
-
-def _size(checkpoint: Checkpoint) -> int:
-    return sum(path.stat().st_size for path in checkpoint.folder.iterdir() if path.is_file())

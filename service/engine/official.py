@@ -24,6 +24,7 @@ from service.engine.pixels import normalized, resize_to_square
 from service.engine.selection import Selection, finite, select
 from service.engine.upstream import build, on
 from service.engine.vocabulary import find_merges, write_bpe
+from service.engine.warming import is_quick, warm_up
 from service.engine.weights import Checkpoint, refuse_wrong_keys
 from service.errors import ModelUnavailable
 
@@ -58,13 +59,15 @@ OfficialQuery = Query[OfficialImage, OfficialText]
 class OfficialEngine:
     """Upstream's Sam3Image on one device; see Engine for the contract.
 
-    Weights stay float32; a lower precision is autocast's, as upstream itself runs the model.
+    Weights stay float32; a lower precision is autocast's, as upstream itself runs the model. `quick`: whether a whole
+    request is, as in `warming`.
     """
 
-    def __init__(self, model: Any, info: ModelInfo, finish: Finish = finish) -> None:
+    def __init__(self, model: Any, info: ModelInfo, finish: Finish = finish, *, quick: bool = True) -> None:
         self._model = model
         self._info = info
         self._finish = finish
+        self._quick = quick
         self._device = torch.device(info.device)
         self._dtype: torch.dtype = getattr(torch, info.dtype)
 
@@ -72,6 +75,10 @@ class OfficialEngine:
     def info(self) -> ModelInfo:
         """Identity of the loaded checkpoint."""
         return self._info
+
+    def check(self) -> None:
+        """Run what has warmed it up: a whole request where that is quick, else its phrase."""
+        warm_up(self, whole=self._quick)
 
     def prepare(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Resize an RGB image (H, W, 3) to the model's square (3, S, S), plainly, as Sam3Processor does it."""
@@ -149,7 +156,7 @@ def load(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> Of
         model = build(bpe_file, checkpoint.folder / "config.json", device)
     _assign(checkpoint, model, weights)
     info = ModelInfo(checkpoint.id, checkpoint.revision, device.type, str(dtype).removeprefix("torch."))
-    return OfficialEngine(model.float().to(device).eval(), info)
+    return OfficialEngine(model.float().to(device).eval(), info, quick=is_quick(checkpoint, device.type))
 
 
 def _assign(checkpoint: Checkpoint, model: Any, weights: Mapping[str, Tensor]) -> None:

@@ -14,6 +14,7 @@ from transformers.models.sam3.modeling_sam3 import Sam3Model
 from service.core.results import ModelInfo
 from service.engine.roi import install_roi_align
 from service.engine.sam3 import Sam3Engine
+from service.engine.warming import is_quick
 from service.engine.weights import Checkpoint, refuse_wrong_keys
 from service.errors import ModelUnavailable
 
@@ -22,7 +23,7 @@ def load(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> Sa
     """Load a checkpoint folder as an engine; ModelUnavailable as in `read`."""
     model, tokenizer = read(checkpoint, dtype)
     info = ModelInfo(checkpoint.id, checkpoint.revision, device.type, str(dtype).removeprefix("torch."))
-    return Sam3Engine(model.to(device).eval(), tokenizer, info)
+    return Sam3Engine(model.to(device).eval(), tokenizer, info, quick=is_quick(checkpoint, device.type))
 
 
 def read(checkpoint: Checkpoint, dtype: torch.dtype) -> tuple[Any, Any]:

@@ -52,7 +52,7 @@ class QueueSlot:
         self.prepare = prepare
         """Resize (H, W, 3) to the model's square (3, S, S)."""
         self.work: Work | None = None
-        """What was handed over, if it was."""
+        """What was handed over, if it was, until the slot is left."""
         self._terms = terms
         self.deadline = deadline
         """When the terms' time is over, on the monotonic clock."""
@@ -72,16 +72,23 @@ class QueueSlot:
             return self._answer(work)
         finally:
             work.give_up = True
+            del work  # its future has the error, which has this frame: together they would outlive image and masks
 
     def _answer(self, work: Work) -> Answer:
-        while not self._done(work):
-            if time.monotonic() >= self.deadline:
-                raise work.late(f"within {self._terms.timeout_s:g} s")
-            if self._goes_back(work):
-                raise Ending
-            if self._terms.gone():
-                raise CallerGone("the caller has closed the connection")
-        return work.future.result()
+        try:
+            while not self._done(work):
+                self._require_wanted(work)
+            return work.future.result()
+        finally:
+            del work  # as in `run`
+
+    def _require_wanted(self, work: Work) -> None:
+        if time.monotonic() >= self.deadline:
+            raise work.late(f"within {self._terms.timeout_s:g} s")
+        if self._goes_back(work):
+            raise Ending
+        if self._terms.gone():
+            raise CallerGone("the caller has closed the connection")
 
     def _done(self, work: Work) -> bool:
         left = self.deadline - time.monotonic()

@@ -22,6 +22,7 @@ from service.engine.geometry import cls_tokens, exemplar_tokens
 from service.engine.mask_head import MaskHead
 from service.engine.pixels import normalized, resize_to_square
 from service.engine.selection import Selection, finite, select
+from service.engine.warming import warm_up
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,16 @@ Sam3Query = Query[Sam3Image, Sam3Text]
 
 
 class Sam3Engine:
-    """SAM 3 on one device; see Engine for the contract."""
+    """SAM 3 on one device; see Engine for the contract. `quick`: whether a whole request is, as in `warming`."""
 
-    def __init__(self, model: Any, tokenizer: Any, info: ModelInfo, finish: Finish = finish) -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any, info: ModelInfo, finish: Finish = finish, *, quick: bool = True
+    ) -> None:
         self._model = model
         self._tokenizer = tokenizer
         self._info = info
         self._finish = finish
+        self._quick = quick
         self._compiled = False
         self._mask_head = MaskHead(model.mask_decoder)
         config = model.config
@@ -74,6 +78,10 @@ class Sam3Engine:
     def info(self) -> ModelInfo:
         """Identity of the loaded checkpoint."""
         return self._info
+
+    def check(self) -> None:
+        """Run what has warmed it up: a whole request where that is quick, else its phrase."""
+        warm_up(self, whole=self._quick)
 
     def prepare(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Resize an RGB image (H, W, 3) to the model's square (3, S, S), plainly, as Sam3ImageProcessor does it."""

@@ -41,6 +41,11 @@ class Segmenter:
         return self._model.state
 
     @property
+    def running_s(self) -> float:
+        """For how long the model's forward has been running that runs now; 0 when there is none."""
+        return self._model.running_s
+
+    @property
     def info(self) -> ModelInfo:
         """Identity of the loaded checkpoint; NotReady before there is one."""
         return self._model.info

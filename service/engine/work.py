@@ -48,7 +48,8 @@ class Answer:
 class Work:
     """A task on its way through the model. The model's thread writes it and any may read; `give_up` any may set.
 
-    encode_s, ground_s: the forwards that it had a part in. own_encode_s, own_ground_s: its share of them.
+    encode_s, ground_s: the forwards that it had a part in. own_encode_s, own_ground_s: its share of them. grounded: how
+    many of its phrases are, which stays known when what was found has been let go of.
     """
 
     task: Task
@@ -61,6 +62,7 @@ class Work:
     begun: bool = False
     image: Any = None
     found: dict[int, Grounding] = field(default_factory=dict)
+    grounded: int = 0
     encode_s: float = 0.0
     ground_s: float = 0.0
     own_encode_s: float = 0.0
@@ -89,12 +91,24 @@ class Work:
     @property
     def needed_s(self) -> float:
         """What the whole task would take alone, at the pace of what is done of it; no time in the queue."""
-        done = len(self.found)
+        done = self.grounded
         return self.own_encode_s + (self.own_ground_s * len(self.task.phrases) / done if done else 0.0)
+
+    def add(self, index: int, found: Grounding) -> None:
+        """Note what was found of one phrase, unless the work has failed by another."""
+        if not self.future.done():
+            self.found[index] = found
+            self.grounded += 1
 
     def late(self, limit: str = "in time") -> ServiceError:
         """Why it is not done in time: TooLong when it would not have been even alone, else DeadlineExceeded."""
         return late(len(self.task.phrases), self.needed_s, self.alone_s, limit)
+
+    def fail(self, error: Exception) -> None:
+        """End without an answer, and let go of what it has so far: features on the device, masks on the host."""
+        self.future.set_exception(error)
+        self.found.clear()
+        self.image = None
 
     def answer(self, now: float) -> Answer:
         """The whole answer, once nothing is pending."""

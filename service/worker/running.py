@@ -36,9 +36,11 @@ class Running(Generic[Result]):
         trying what has just failed would keep the model, or a storage in trouble, from recovering. DeadlineExceeded
         after `timeout_s`.
         """
-        future, first = self._join(key)
-        if not first:
-            return self._shared(future, timeout_s), False
+        if future := self._join(key):
+            try:
+                return self._shared(future, timeout_s), False
+            finally:
+                del future  # it has the error, which has this frame: together they would outlive image and answer
         try:
             result = work()
         except BaseException as error:
@@ -49,19 +51,27 @@ class Running(Generic[Result]):
 
     def _shared(self, future: Future[Result], timeout_s: float) -> Result:
         try:
-            done, _ = wait([future], None if timeout_s == float("inf") else max(0.0, timeout_s))
+            if not self._await(future, timeout_s):
+                raise DeadlineExceeded("the same job is still running in this process")
+            return future.result()
+        finally:
+            del future  # as in `once`
+
+    def _await(self, future: Future[Result], timeout_s: float) -> bool:
+        try:
+            return bool(wait([future], None if timeout_s == float("inf") else max(0.0, timeout_s)).done)
         finally:
             with self._lock:
                 self._waiting -= 1
-        if not done:
-            raise DeadlineExceeded("the same job is still running in this process")
-        return future.result()
 
-    def _join(self, key: Hashable) -> tuple[Future[Result], bool]:
+    def _join(self, key: Hashable) -> Future[Result] | None:
+        """What another is doing; None makes this caller the one who does it, and who does not hold its own future."""
         with self._lock:
-            first = key not in self._futures
-            self._waiting += not first
-            return self._futures.setdefault(key, Future()), first
+            if future := self._futures.get(key):
+                self._waiting += 1
+                return future
+            self._futures[key] = Future()
+            return None
 
     def _leave(self, key: Hashable) -> Future[Result]:
         with self._lock:

@@ -29,6 +29,9 @@ class Text:
 class GatedEngine:
     info = ModelInfo("gated", "1", "cpu", "float32")
 
+    def check(self) -> None:
+        pass
+
     def prepare(self, image: Any) -> Any:
         return image
 

@@ -8,8 +8,9 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ from service.errors import (
     Ending,
     EngineBroken,
     ModelUnavailable,
+    NotFinite,
     NotReady,
     OutOfMemory,
     QueueFull,
@@ -37,6 +39,7 @@ from service.errors import (
     TooLong,
     TooManyInstances,
 )
+from tests.garbage import no_garbage_collector
 
 PIXEL = np.zeros((1, 1, 3), np.uint8)
 EVENT = Terms(urgent=False)
@@ -49,9 +52,12 @@ class Text:
 
 
 class ScriptedEngine:
-    """Answers each phrase with one instance whose score is the phrase's number; `gate` holds it back."""
+    """Answers each phrase with one instance whose score is the phrase's number; `gate` holds it back.
 
-    def __init__(self, *, room: int = 1000) -> None:
+    `room`: prompts that fit. `fault`: what its check raises.
+    """
+
+    def __init__(self, *, room: int = 1000, fault: Exception | None = None) -> None:
         self.gate = threading.Event()
         self.gate.set()
         self.busy = threading.Event()
@@ -59,11 +65,18 @@ class ScriptedEngine:
         self.images: list[int] = []
         self.texts: list[list[str]] = []
         self.batches: list[list[str]] = []
+        self.checks = 0
+        self.fault = fault
         self._room = room
 
     @property
     def info(self) -> ModelInfo:
         return ModelInfo("scripted", "1", "cpu", "float32")
+
+    def check(self) -> None:
+        self.checks += 1
+        if self.fault:
+            raise self.fault
 
     def prepare(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return image
@@ -86,6 +99,8 @@ class ScriptedEngine:
         for query in queries:
             if query.text.text == "boom":
                 raise RuntimeError("the kernel broke")
+            if query.text.text == "odd":
+                raise NotFinite("the scores are NaN")
             if query.text.text == "lost":
                 raise EngineBroken("the device does not answer any more")
         scores = [np.array([float(query.text.text)], np.float32) for query in queries]
@@ -312,6 +327,57 @@ def test_a_broken_engine_fails_what_waits_and_ends_the_thread_with_its_error() -
             ask(model, "0.1")
 
 
+@pytest.mark.parametrize("fault", [NotFinite("NaN again"), OutOfMemory("none at all"), RuntimeError("what is this")])
+@pytest.mark.parametrize(("phrase", "room"), [("odd", 1000), ("0.1", 0)])
+def test_what_fails_alone_ends_the_thread_when_the_engine_s_own_request_fails_too(
+    fault: Exception, phrase: str, room: int
+) -> None:
+    """A device that is broken silently, or full for good, is replaced; what waits, and what has failed, goes back."""
+    engine = ScriptedEngine(room=room, fault=fault)
+    with running(engine, image_batch=4) as model, callers() as start:
+        engine.gate.clear()
+        waiting = [start(model, phrase), start(model, "0.2")]
+        settle(model, 2)
+        engine.gate.set()
+        for future in waiting:
+            with pytest.raises(EngineBroken):
+                future.result(10)
+        ended = model.ended.exception(10)
+        assert isinstance(ended, EngineBroken)
+        assert str(fault) in ended.detail
+        assert engine.checks == 1
+
+
+def test_an_input_that_fails_alone_keeps_its_error_and_the_engine_goes_on() -> None:
+    engine = ScriptedEngine()
+    with running(engine) as model, callers() as start:
+        first = held(engine, model, start)
+        odd, good = start(model, "odd", "0.1"), start(model, "0.2")
+        settle(model, 3)
+        engine.gate.set()
+        with pytest.raises(NotFinite):
+            odd.result(10)
+        assert scores(good.result(10)) == [0.2]
+        first.result(10)
+        with pytest.raises(RuntimeError):
+            ask(model, "boom")
+    assert engine.checks == 1
+
+
+@pytest.mark.parametrize(("trusted_s", "checks"), [(60, 1), (0, 3)])
+def test_a_stream_of_odd_inputs_has_the_engine_checked_now_and_then(trusted_s: float, checks: int) -> None:
+    engine = ScriptedEngine()
+    schedule = Schedule(1, 1)
+    forwards = Forwards(engine, schedule, 1000, Pace(), trusted_s=trusted_s)
+    for _ in range(3):
+        work = Work(Task(PIXEL, (Phrase("odd"),), 0.5, 10), urgent=True)
+        schedule.add(work)
+        while step := schedule.next():
+            forwards.run(step)
+        assert isinstance(work.future.exception(0), NotFinite)
+    assert engine.checks == checks
+
+
 def test_an_idle_model_holds_nothing_of_the_last_request() -> None:
     """A mask is the largest thing that a request has."""
     with running(ScriptedEngine()) as model:
@@ -323,6 +389,50 @@ def test_an_idle_model_holds_nothing_of_the_last_request() -> None:
             gc.collect()
             assert time.monotonic() < until
             time.sleep(0.01)
+
+
+@pytest.mark.parametrize("terms", [PERSON, Terms(gone=lambda: True), Terms(timeout_s=0)])
+def test_nothing_of_a_failed_request_outlives_its_error(terms: Terms, eventually: Any) -> None:
+    """A full collection may be hours away, and what a request has on the device is not the collector's to count."""
+    works: list[weakref.ref[Work]] = []
+
+    def fail(model: ModelThread) -> None:
+        with model.slot(terms) as slot:
+            try:
+                slot.run(Task(slot.prepare(PIXEL), (Phrase("0.1"),), threshold=0.5, limit=10))
+            finally:
+                assert slot.work
+                works.append(weakref.ref(slot.work))
+
+    with running(ScriptedEngine(room=0)) as model, no_garbage_collector():
+        with suppress(OutOfMemory, CallerGone, DeadlineExceeded):
+            fail(model)
+        eventually(lambda: works[0]() is None, 10)
+
+
+def test_a_request_that_nobody_waits_for_lets_go_of_its_image(eventually: Any) -> None:
+    engine = ScriptedEngine()
+    with running(engine) as model:
+        engine.gate.clear()
+        with model.slot(Terms(gone=engine.busy.is_set)) as slot:
+            with pytest.raises(CallerGone):
+                slot.run(Task(slot.prepare(PIXEL), (Phrase("0.1"),), threshold=0.5, limit=10))
+            work = slot.work
+            assert work
+            engine.gate.set()
+            eventually(lambda: work.future.done() and work.image is None, 10)
+            assert work.encode_s > 0
+
+
+def test_a_request_that_fails_lets_go_of_what_it_has_found() -> None:
+    work = Work(Task(PIXEL, tuple(map(Phrase, ["0.1", "0.2", "boom", "0.3"])), 0.5, 10), urgent=True)
+    schedule = Schedule(1, 2)
+    schedule.add(work)
+    forwards = Forwards(ScriptedEngine(), schedule, 1000, Pace())
+    while step := schedule.next():
+        forwards.run(step)
+    assert isinstance(work.future.exception(0), RuntimeError)
+    assert (work.found, work.image, work.grounded) == ({}, None, 2)
 
 
 def test_texts_are_encoded_once_and_the_least_recently_used_leave() -> None:
@@ -439,7 +549,8 @@ def test_work_that_outlasts_the_grace_goes_back_while_the_engine_holds() -> None
 def late(found: int, own_ground_s: float, alone_s: float) -> ServiceError:
     work = Work(Task(PIXEL, tuple(map(Phrase, "abcd")), 0.5, 10), urgent=False, alone_s=alone_s)
     nothing = Grounding(np.zeros(0, np.float32), np.zeros((0, 4), np.float32), np.zeros((0, 2, 2), np.float32))
-    work.found = dict.fromkeys(range(found), nothing)
+    for index in range(found):
+        work.add(index, nothing)
     work.own_encode_s, work.own_ground_s = 2, own_ground_s
     return work.late()
 

@@ -15,10 +15,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from service.engine.loading import EngineConfig, choose_device, choose_dtype, load_engine, warm_up
+from service.engine.loading import EngineConfig, choose_device, choose_dtype, load_engine
 from service.engine.sam3 import Sam3Engine
+from service.engine.warming import warm_up
 from service.engine.weights import EMBEDDED, Source, resolve
-from service.errors import ModelUnavailable
+from service.errors import ModelUnavailable, NotFinite
 
 
 def test_reports_each_phase_as_it_begins() -> None:
@@ -83,6 +84,16 @@ def test_a_whole_request_or_its_phrase_alone_is_warmed(engine: Sam3Engine) -> No
     counted.calls.clear()
     warm_up(counted, whole=False)
     assert counted.calls == ["encode_text"]
+
+
+def test_a_check_finds_that_the_model_does_not_compute_any_more() -> None:
+    loaded = load_engine(EngineConfig(device="cpu"))
+    loaded.check()
+    assert isinstance(loaded, Sam3Engine)
+    with torch.no_grad():
+        next(loaded._model.mask_decoder.parameters()).fill_(float("nan"))
+    with pytest.raises(NotFinite):
+        loaded.check()
 
 
 def spoiled(folder: Path, beginnings: Sequence[str]) -> Source:

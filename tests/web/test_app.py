@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
 from service.app import create_app
+from service.core.prompts import Prompt, PromptSet
 from service.engine.batcher import BatchPolicy, ModelThread
 from service.engine.segmenter import Segmenter
 from service.engine.state import Phase
 from service.settings import Settings
+from service.web import health
 from tests.scripted import ScriptedEngine
 from tests.staged import picture, running, segmenter_in, segmenter_of, unstarted_segmenter
 
@@ -134,6 +139,31 @@ def test_an_unexpected_error_shows_no_internals(client: Client, caplog: pytest.L
 def test_health_follows_the_model_thread(client: Client, path: str, phase: Phase, status: int) -> None:
     with segmenter_in(phase) as segmenter:
         assert client(segmenter).get(path).status_code == status
+
+
+def test_health_fails_while_a_forward_does_not_return(eventually: Any) -> None:
+    """The model is ready all the while, and answers nobody."""
+    gate = threading.Event()
+
+    def hang(prompts: int) -> None:
+        assert gate.wait(60)
+
+    with segmenter_of(ScriptedEngine(hang)) as segmenter, ThreadPoolExecutor(1) as threads:
+        app = Flask("probes")
+        app.register_blueprint(health.blueprint(segmenter, longest_forward_s=0.05))
+        probes = app.test_client()
+        assert probes.get("/health").status_code == 200
+        first = threads.submit(segmenter.segment, picture(), PromptSet((Prompt("cat"),)))
+        try:
+            eventually(lambda: probes.get("/health").status_code == 503, 60)
+            answer = probes.get("/health").get_json()
+            assert (answer["phase"], answer["status"]) == ("ready", "unavailable")
+            assert answer["reason"] == "a forward of the model has been running for longer than 0.05 s"
+        finally:
+            gate.set()
+        first.result(60)
+        eventually(lambda: probes.get("/health").status_code == 200, 60)
+        assert segmenter.running_s == 0
 
 
 @pytest.mark.parametrize(("phase", "status"), [("downloading", 503), ("warming", 503), ("ready", 200), ("failed", 503)])

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from service.errors import DeadlineExceeded, OutOfMemory
 from service.worker.running import Running
+from tests.garbage import no_garbage_collector
 
 FOREVER = float("inf")
 
@@ -96,3 +99,30 @@ def test_waiting_ends_with_the_time(timeout_s: float) -> None:
         held.release.set()
         assert first.result() == ("done", True)
     assert held.calls == 1
+
+
+class Image:
+    """What a job holds while it runs."""
+
+
+def test_nothing_of_a_failed_job_outlives_its_error(eventually: Any) -> None:
+    """A full collection may be hours away, and a job holds an image and its masks."""
+    running: Running[str] = Running()
+    images: list[weakref.ref[Image]] = []
+
+    def fail() -> str:
+        image = Image()
+        images.append(weakref.ref(image))
+        raise OutOfMemory("full")
+
+    with no_garbage_collector():
+        with suppress(OutOfMemory):
+            running.once("key", fail, FOREVER)
+        assert images.pop()() is None
+        held = Held(fail)
+        with ThreadPoolExecutor(2) as pool:
+            futures = joined(running, held, pool, eventually, 1)
+            held.release.set()
+            assert all(isinstance(future.exception(30), OutOfMemory) for future in futures)
+            futures.clear()
+        assert images.pop()() is None
