@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 from urllib3 import encode_multipart_formdata
 
-from sam3_client.results import Segmentation, segmentation
+from sam3_client.images import image_field
+from sam3_client.results import Segmentation
 from sam3_client.transport import Backoff, Transport
 
 Boxes = Sequence[Sequence[float] | NDArray[Any]] | NDArray[Any]
-Field = tuple[str, Any]
 TIMEOUT_S = 330.0  # a little more than the service itself gives a request
 
 
 class Options(TypedDict, total=False):
-    """The options of `POST /segment`, which the service checks."""
+    """The options of `POST /segment`, which the service checks. None, as if it were left out, is the default."""
 
-    threshold: float
-    mask_threshold: float
-    max_instances: int
-    nms_iou: float
-    return_masks: bool
-    return_contours: bool
-    simplify: float
-    contour_holes: bool
+    threshold: float | None
+    mask_threshold: float | None
+    max_instances: int | None
+    nms_iou: float | None
+    return_masks: bool | None
+    return_contours: bool | None
+    simplify: float | None
+    contour_holes: bool | None
 
 
 @dataclass(frozen=True)
@@ -91,16 +89,19 @@ class Sam3Client:
     ) -> Segmentation:
         """Find every instance of each prompt, with masks unless `return_masks=False`.
 
-        image: a path, the bytes of a file (or a bytearray or memoryview), a `gs://` URI, an array (H, W) or (H, W, 3)
-        of uint8 RGB, or a PIL image; the last two are taken as they are, whatever an EXIF tag says. Raises a
-        Sam3Error: BadRequest, TooLarge, Unavailable and so on.
+        image: a path, the bytes of a file (or a bytearray or memoryview), a file open in binary mode, a `gs://` URI, an
+        array (H, W) or (H, W, 3) of uint8 RGB, or a PIL image; the last two are taken as they are, whatever an EXIF tag
+        says. PIL's modes of wide grey values (F, I, I;16) are sent as TIFF, which the service stretches from their 1st
+        to their 99th percentile; what PIL has read from a PNG stays one. Raises TypeError for anything else, ValueError
+        for a URL, and a Sam3Error: BadRequest, TooLarge, Unavailable and so on.
         """
-        fields = [_image_field(image), *(("prompts", _prompt_text(prompt)) for prompt in _listed(prompts))]
-        chosen: dict[str, Any] = {"return_masks": True, **options}
-        fields += [(name, json.dumps(value)) for name, value in chosen.items()]
+        fields = [image_field(image), *(("prompts", _prompt_text(prompt)) for prompt in _listed(prompts))]
+        # None is the default, as in a request of JSON; a form has no word for it.
+        chosen = {"return_masks": True, **{name: value for name, value in options.items() if value is not None}}
+        fields += [(name, _json(value)) for name, value in chosen.items()]
         body, content_type = encode_multipart_formdata(fields)
         answer = self._transport.post("/segment", body, lambda: {"Content-Type": content_type, **self._authorization()})
-        return segmentation(json.loads(answer))
+        return Segmentation.from_document(json.loads(answer))
 
     def _authorization(self) -> dict[str, str]:
         token = self._token() if callable(self._token) else self._token
@@ -131,38 +132,3 @@ def _held(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     raise TypeError(f"{type(value).__name__} is not JSON serializable")
-
-
-def _image_field(image: Any) -> Field:
-    if isinstance(image, str) and image.startswith("gs://"):
-        return "image_uri", image
-    return "image", ("image", _image_bytes(image), "application/octet-stream")
-
-
-def _image_bytes(image: Any) -> bytes:
-    if isinstance(image, str | Path):
-        return Path(image).read_bytes()
-    return bytes(image) if isinstance(image, bytes | bytearray | memoryview) else _png(image)
-
-
-def _png(image: Any) -> bytes:
-    """Encode an array or a PIL image without loss. TypeError for anything else, and for arrays that are no picture."""
-    try:
-        from PIL import Image as Pillow
-    except ImportError as error:
-        raise ImportError("arrays need Pillow: pip install pillow") from error
-    if isinstance(image, np.ndarray):
-        image = Pillow.fromarray(_picture(image))
-    if not isinstance(image, Pillow.Image):
-        raise TypeError(f"image: {type(image).__name__} is not a path, bytes, gs:// URI, array or PIL image")
-    if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"):
-        image = image.convert("RGB")
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", exif=b"", compress_level=1)
-    return buffer.getvalue()
-
-
-def _picture(array: NDArray[Any]) -> NDArray[np.uint8]:
-    if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
-        raise TypeError(f"image: an array {array.shape} of {array.dtype}; it must be (H, W) or (H, W, 3) of uint8")
-    return array

@@ -31,7 +31,7 @@ class Problem(Sam3Error):
         self.code = str(document.get("code", f"http_{status}"))
         self.title = str(document.get("title", ""))
         self.detail = str(document.get("detail", "the answer is no problem document"))
-        self.retryable = bool(document.get("retryable", status in (408, 429, 503)))
+        self.retryable = bool(document.get("retryable", status in (408, 429, 503, 504)))
         self.retry_after_s = retry_after_s
         self.request_id = request_id
         super().__init__(f"{status} {self.code}: {self.detail}")
@@ -54,7 +54,10 @@ class TooLarge(Problem):
 
 
 class Unavailable(Problem):
-    """408, 429, 503: the body came too slowly, the service is busy or loading; still so after all retries."""
+    """408, 429, 503, 504: the body came too slowly, the service is busy or loading; still so after all retries.
+
+    504 is the word of what stands in front of the service, for one that did not answer in its time.
+    """
 
 
 class ServerFault(Problem):
@@ -72,6 +75,7 @@ _BY_STATUS: dict[int, type[Problem]] = {
     422: BadRequest,
     429: Unavailable,
     503: Unavailable,
+    504: Unavailable,
 }
 
 

@@ -75,6 +75,22 @@ class Segmentation:
     results: tuple[PromptResult, ...]
     timing_ms: Mapping[str, float]
 
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Segmentation:
+        """Read a result document of the event door, or an answer of `/segment`; keys that are not known are left out.
+
+        Raises ValueError, with its code and detail, for an error document.
+        """
+        if "error" in document:
+            raise ValueError(f"an error document: {document['error']['code']}: {document['error']['detail']}")
+        image, model = document["image"], document["model"]
+        return cls(
+            Image(image["width"], image["height"], image.get("exif_orientation", 1)),
+            Model(model["id"], model["revision"], model["device"], model["dtype"]),
+            tuple(_prompt_result(result) for result in document["results"]),
+            dict(document["timing_ms"]),
+        )
+
     def to_coco(self, image_id: int = 1, file_name: str = "", first_id: int = 1) -> dict[str, Any]:
         """A COCO data set of this one image: `images`, `categories` (1 for the first prompt …) and `annotations`.
 
@@ -110,17 +126,6 @@ class Segmentation:
             class_id=np.repeat(np.arange(len(sizes)), sizes),
             data={"class_name": np.repeat([result.label for result in self.results], sizes)},
         )
-
-
-def segmentation(document: Mapping[str, Any]) -> Segmentation:
-    """Read an answer of `/segment`, or a result document of the event door. Keys that are not known are left out."""
-    image, model = document["image"], document["model"]
-    return Segmentation(
-        Image(image["width"], image["height"], image.get("exif_orientation", 1)),
-        Model(model["id"], model["revision"], model["device"], model["dtype"]),
-        tuple(_prompt_result(result) for result in document["results"]),
-        dict(document["timing_ms"]),
-    )
 
 
 def _prompt_result(result: Mapping[str, Any]) -> PromptResult:

@@ -245,6 +245,8 @@ def _worker(
     observer: Observer,
     closing: ExitStack,
 ) -> Worker | None:
+    if settings.unused_topics:
+        log.warning("INPUT_BUCKETS is not set, so events are off: no use for %s", ", ".join(settings.unused_topics))
     if store is None or not settings.input_buckets:
         return None
     from service.gcp import publisher

@@ -31,6 +31,7 @@ _BUCKET = re.compile(BUCKET_NAME)
 
 TopicName = Annotated[str, Field(pattern=r"^projects/[^/]+/topics/[^/]+$")]
 _TOPIC = "projects/PROJECT/topics/TOPIC"
+Address = Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s.]+$")]
 
 
 class BadSetting(Exception):
@@ -178,13 +179,13 @@ class Settings(BaseModel):
     push_audience: str | None = _row(
         None, "The audience of the tokens; needed with `oidc`", "the audience as set there"
     )
-    push_service_account: str | None = _row(
+    push_service_account: Address | None = _row(
         None,
         "The account whose tokens may push; needed with `oidc`; unset with `iam`: whoever the platform lets in",
         "a service account's e-mail address",
     )
     event_wait_s: int = _row(
-        240, "Seconds that an event may wait for a place in the queue; keep it below the ack deadline", ge=0, le=600
+        240, "Seconds that an event may wait for a place in the queue; below `EVENT_TIMEOUT_S`", ge=0, le=600
     )
     event_timeout_s: int = _row(
         540, "Seconds that an event has from its arrival to its answer; keep it below the ack deadline", ge=1, le=600
@@ -207,6 +208,12 @@ class Settings(BaseModel):
         except BadSetting as error:
             sys.stderr.write(f"{error}\n")
             raise SystemExit(FAILED_START) from None
+
+    @property
+    def unused_topics(self) -> tuple[str, ...]:
+        """The variables of topics that have no use, as events are off."""
+        topics = ("jobs_topic", "results_topic", "dead_letter_topic")
+        return () if self.input_buckets else tuple(name.upper() for name in topics if getattr(self, name))
 
     @property
     def limits(self) -> Limits:
@@ -269,6 +276,16 @@ class Settings(BaseModel):
                 raise ValueError(
                     f"{name.upper()}: '' is not allowed with PUSH_AUTH=oidc; allowed: {what} of the tokens"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _waiting_leaves_time_for_work(self) -> Settings:
+        """What an event waits is part of its time. The default gives way to a shorter EVENT_TIMEOUT_S by itself."""
+        if "event_wait_s" in self.model_fields_set and self.event_wait_s >= self.event_timeout_s:
+            raise ValueError(
+                f"EVENT_WAIT_S: '{self.event_wait_s}' is not allowed with EVENT_TIMEOUT_S={self.event_timeout_s}; "
+                f"allowed: a whole number from 0 to {self.event_timeout_s - 1}"
+            )
         return self
 
     @model_validator(mode="after")

@@ -65,6 +65,8 @@ def test_lists_and_prefixes() -> None:
         ("DEFAULT_PROMPTS", '{"boxes": []}', "a JSON list of prompts, or one; prompts[0]"),
         ("READ_TIMEOUT_S", "0", "a whole number from 1 to 3600"),
         ("PUSH_AUTH", "none", "iam or oidc"),
+        ("PUSH_SERVICE_ACCOUNT", "pusher", "a service account's e-mail address"),
+        ("PUSH_SERVICE_ACCOUNT", "serviceAccount:", "a service account's e-mail address"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4318", "http://host:port or https://host"),
         ("INPUT_BUCKETS", "gs://bucket", "without gs://"),
         ("OUTPUT_BUCKET", "bucket/", "without a slash"),
@@ -111,6 +113,11 @@ def test_every_setting_refuses_what_its_row_does_not_allow(name: str, value: str
         ({"INPUT_BUCKETS": "in-one"}, "OUTPUT_BUCKET"),
         ({"PUSH_AUTH": "oidc", "PUSH_SERVICE_ACCOUNT": "a@b.c"}, "PUSH_AUDIENCE"),
         ({"PUSH_AUTH": "oidc", "PUSH_AUDIENCE": "sam3"}, "PUSH_SERVICE_ACCOUNT"),
+        (
+            {"EVENT_WAIT_S": "60", "EVENT_TIMEOUT_S": "60"},
+            "EVENT_WAIT_S: '60' is not allowed with EVENT_TIMEOUT_S=60; allowed: a whole number from 0 to 59",
+        ),
+        ({"EVENT_WAIT_S": "600"}, "EVENT_WAIT_S: '600' is not allowed with EVENT_TIMEOUT_S=540"),
         ({"INPUT_BUCKETS": "in-one,in-two", "OUTPUT_BUCKET": "out-b"}, "{bucket}"),
         ({"INPUT_BUCKETS": "both", "OUTPUT_BUCKET": "both"}, "OUTPUT_PREFIX"),
         (FAN_OUT | {"READ_BUCKETS": "pictures"}, "READ_BUCKETS: 'pictures' is not allowed with JOBS_TOPIC; allowed: "),
@@ -143,6 +150,19 @@ def test_outputs_may_lie_beside_inputs() -> None:
         {"INPUT_BUCKETS": "both", "OUTPUT_BUCKET": "both", "OUTPUT_PREFIX": "results/"}
     )
     assert settings.output_prefix == "results/"
+
+
+@pytest.mark.parametrize("change", [{"EVENT_TIMEOUT_S": "1"}, {"EVENT_TIMEOUT_S": "1", "EVENT_WAIT_S": "0"}])
+def test_an_event_may_have_less_time_than_it_waits_by_default(change: dict[str, str]) -> None:
+    assert Settings.from_environment(change).event_timeout_s == 1
+
+
+def test_topics_without_input_buckets_have_no_use() -> None:
+    topics = {"JOBS_TOPIC": TOPIC, "RESULTS_TOPIC": TOPIC}
+    assert Settings.from_environment(topics).unused_topics == ("JOBS_TOPIC", "RESULTS_TOPIC")
+    buckets = {"INPUT_BUCKETS": "in-one", "OUTPUT_BUCKET": "out-b"}
+    assert Settings.from_environment(topics | buckets).unused_topics == ()
+    assert Settings.from_environment({}).unused_topics == ()
 
 
 @pytest.mark.parametrize("value", ['["cat", {"text": "dog"}]', "cat, and dog", '{"text": "cat"}'])

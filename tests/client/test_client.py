@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import io
 import json
 import os
 import socket
 import sys
+from email.parser import BytesParser
+from email.policy import HTTP
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -25,12 +28,13 @@ from sam3_client import (
     Problem,
     Prompt,
     Sam3Client,
+    Segmentation,
     Unavailable,
     Unreachable,
 )
-from sam3_client.results import segmentation
 from sam3_client.rle import decode_plainly
 from sam3_client.transport import Transport
+from service.engine.images import ImageLimits, decode
 
 DEMO = files("service").joinpath("models/demo/scene.png")
 TRUTH = json.loads(files("service").joinpath("models/demo/scene.truth.json").read_text())
@@ -156,7 +160,18 @@ def test_detections_of_supervision(service: Any) -> None:
 def test_without_supervision_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(ImportError, match="pip install supervision"):
-        segmentation(ANSWER).to_supervision()
+        Segmentation.from_document(ANSWER).to_supervision()
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_a_result_document_is_a_segmentation_and_an_error_document_is_not() -> None:
+    mask = {"size": [2, 4], "counts": "08"}
+    ring = {"label": "cat", "boxes": [[0, 0, 4, 2]], "scores": [0.9], "mask_shape": [1, 1, 2, 4], "masks_rle": [mask]}
+    head = {"schema": "sam3.result/1", "input": {"uri": "gs://in/x.jpg"}, "request": None}
+    found = Segmentation.from_document(head | ANSWER | {"results": [ring]})
+    assert (found.results[0].label, found.results[0].masks().all(), found.image.width) == ("cat", True, 4)
+    with pytest.raises(ValueError, match="an error document: not_an_image: it is text"):
+        Segmentation.from_document(head | {"error": {"code": "not_an_image", "detail": "it is text"}})
 
 
 def test_every_kind_of_image_gives_the_same(service: Any) -> None:
@@ -171,6 +186,93 @@ def test_every_kind_of_image_gives_the_same(service: Any) -> None:
     for boxes in answers:
         np.testing.assert_array_equal(boxes, answers[0])
         assert len(boxes) == FROGS
+
+
+WIDE = np.outer(np.linspace(0, 1, 64), np.ones(80))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [WIDE.astype(np.float32), (WIDE * 900 - 70).astype(np.int32), (WIDE * 4095).astype(np.uint16)],
+    ids=["F", "I", "I;16"],
+)
+@pytest.mark.parametrize(("kind", "orientation"), [("TIFF", 1), ("TIFF", 6), ("PNG", 1)])
+def test_wide_grey_values_are_the_same_by_path_and_by_pil(
+    script: Any, tmp_path: Path, values: Any, kind: str, orientation: int
+) -> None:
+    """By the pixels that the service's own decoder makes of what was sent."""
+    if kind == "PNG" and values.dtype != np.uint16:
+        pytest.skip("a PNG has no such values")
+    path = tmp_path / "x"
+    Image.fromarray(values).save(path, kind, **({"tiffinfo": {274: orientation}} if kind == "TIFF" else {}))
+    # Opened by its path, a file with that tag is mapped into memory by Pillow, which then does not turn it.
+    by_path, by_pil = sent_pixels(script, path), sent_pixels(script, Image.open(io.BytesIO(path.read_bytes())))
+    np.testing.assert_array_equal(by_pil, by_path)
+    assert by_path.shape == ((64, 80, 3) if orientation == 1 else (80, 64, 3))
+    if kind == "TIFF":
+        assert (by_path.min(), by_path.max()) == (0, 255)
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I;16L", "I;16B", "I;16N"])
+def test_all_orders_of_bytes_are_the_same_values(script: Any, mode: str) -> None:
+    values = (WIDE * 4095).astype(">u2" if mode == "I;16B" else "<u2")
+    same = sent_pixels(script, Image.fromarray(WIDE.astype(np.float32)))
+    made = sent_pixels(script, Image.frombytes(mode, (80, 64), values.tobytes()))
+    np.testing.assert_allclose(made.astype(int), same.astype(int), atol=1)
+
+
+def test_wide_grey_values_are_segmented_as_their_file_is(service: Any, tmp_path: Path) -> None:
+    grey = np.asarray(Image.open(str(DEMO)).convert("L")).astype(np.float32) / 255
+    path = tmp_path / "scene.tif"
+    Image.fromarray(grey).save(path)
+    with Sam3Client(service.url) as client:
+        of_file, of_image = (client.segment(one, "frog").results[0] for one in (path, Image.open(path)))
+    assert len(of_file) > 0, "a black image has no frogs"
+    np.testing.assert_array_equal(of_image.scores, of_file.scores)
+    assert of_image.masks_rle == of_file.masks_rle
+
+
+def sent_pixels(script: Any, image: Any) -> Any:
+    script.answers.append(FOUND)
+    with Sam3Client(script.url) as client:
+        client.segment(image, "cat")
+    headers, body = script.seen[-1]
+    message = BytesParser(policy=HTTP).parsebytes(f"Content-Type: {headers['Content-Type']}\r\n\r\n".encode() + body)
+    part = next(
+        part for part in message.iter_parts() if part.get_param("name", header="content-disposition") == "image"
+    )
+    return decode(part.get_payload(decode=True), ImageLimits()).rgb
+
+
+def test_a_file_that_is_open(script: Any, tmp_path: Path) -> None:
+    script.answers = [FOUND] * 2
+    (tmp_path / "x").write_bytes(b"an image")
+    with Sam3Client(script.url) as client:
+        with (tmp_path / "x").open("rb") as file:
+            client.segment(file, "cat")
+        client.segment(io.BytesIO(b"an image"), "cat")
+        with (tmp_path / "x").open() as text, pytest.raises(TypeError, match="gives str; open it in binary mode"):
+            client.segment(text, "cat")
+    assert [b"\r\n\r\nan image\r\n" in body for _, body in script.seen] == [True, True]
+
+
+@pytest.mark.parametrize("url", ["https://example.com/cat.jpg", "HTTP://example.com", "s3://b/o", "file:///cat.jpg"])
+def test_addresses_are_not_fetched(script: Any, url: str) -> None:
+    with pytest.raises(ValueError, match=f"{url!r}: URLs are not fetched; give a path, bytes or a gs:// URI"):
+        Sam3Client(script.url).segment(url, "cat")
+
+
+def test_options_that_are_none_are_left_out(service: Any) -> None:
+    with Sam3Client(service.url) as client:
+        found = client.segment(str(DEMO), "frog", nms_iou=None, threshold=None, return_masks=None)
+    assert len(found.results[0].masks_rle or ()) == FROGS
+
+
+def test_options_may_be_numbers_of_numpy(service: Any) -> None:
+    numbers: dict[str, Any] = {"threshold": np.float32(0.5), "max_instances": np.int64(1), "return_masks": np.True_}
+    with Sam3Client(service.url) as client:
+        found = client.segment(str(DEMO), "frog", **numbers)
+    assert len(found.results[0].masks_rle or ()) == 1
 
 
 def test_a_file_name_in_no_encoding(script: Any, tmp_path: Path) -> None:
@@ -188,20 +290,29 @@ def test_errors_are_typed(service: Any) -> None:
     assert (caught.value.status, caught.value.code, caught.value.retryable) == (400, "bad_field", False)
 
 
-@pytest.mark.parametrize("image", [3, np.zeros((2, 2)), np.zeros((2, 2, 2), np.uint8), None])
+@pytest.mark.parametrize(
+    "image", [3, np.zeros((2, 2)), np.zeros((2, 2, 2), np.uint8), None, Image.frombytes("La", (1, 1), b"ab")]
+)
 def test_what_is_no_image(script: Any, image: Any) -> None:
     with pytest.raises(TypeError, match="image:"):
         Sam3Client(script.url).segment(image, "cat")
 
 
 def test_busy_answers_are_tried_again_after_as_long_as_they_say(script: Any) -> None:
-    script.answers = [busy(429, "7"), busy(503, "11"), FOUND]
+    script.answers = [busy(429, "7"), busy(503, "11"), (504, {"Retry-After": "13"}, b"upstream request timeout"), FOUND]
     waits: list[float] = []
     patient(script, waits).segment("gs://b/o.jpg", "cat")
-    assert waits == [7, 11]
+    assert waits == [7, 11, 13]
     assert len(script.ports) == 1, "one connection is used again"
     assert b'name="image_uri"' in script.seen[0][1]
-    assert script.seen[0][1] == script.seen[2][1]
+    assert script.seen[0][1] == script.seen[3][1]
+
+
+def test_what_stands_in_front_may_say_that_there_was_no_answer(script: Any) -> None:
+    script.answers = [(504, {}, b"upstream request timeout")]
+    with pytest.raises(Unavailable, match="504 http_504") as caught:
+        patient(script, [], attempts=1).segment(b"x", "cat")
+    assert caught.value.retryable
 
 
 def test_waits_grow_and_tries_end(script: Any) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 
-from service.core.prompts import Limits
+from service.core.documents import RequestRecord, SourceRecord, error_document, result_document, summary
+from service.core.prompts import Limits, Prompt, PromptSet
+from service.core.results import ImageInfo, ModelInfo, Segmentation
 from service.engine.state import UNDER_WAY, Phase
+from service.errors import NotAnImage, ServiceError
 from service.settings import Settings
 from service.web import openapi
 from service.web.answers import CONTENT_TYPES
@@ -18,14 +22,15 @@ from service.web.answers import CONTENT_TYPES
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 API = (ROOT / "docs" / "api.md").read_text()
+EVENTS = (ROOT / "docs" / "events.md").read_text()
 DOCUMENT = openapi.document(Limits())
 REQUEST = DOCUMENT["components"]["schemas"]["SegmentRequest"]
 UNITS = {"KiB": 1024, "MiB": 1024**2}
 
 
-def table(head: str) -> list[list[str]]:
-    """The cells of the table of docs/api.md whose head begins so."""
-    lines = API[API.index(f"\n| {head} |") :].splitlines()[3:]
+def table(head: str, page: str = API) -> list[list[str]]:
+    """The cells of the table of the page whose head begins so."""
+    lines = page[page.index(f"\n| {head} |") :].splitlines()[3:]
     end = next(i for i, line in enumerate(lines) if not line.startswith("|"))
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[:end]]
 
@@ -83,6 +88,33 @@ def test_every_phase_is_explained_as_the_service_does() -> None:
     rows = {name.strip("`"): re.sub(r" \(\[.*\)$", "", said).replace("`", "") for name, said in table("phase")}
     assert list(rows) == list(get_args(Phase))
     assert {phase: rows[phase] for phase in UNDER_WAY} == UNDER_WAY
+
+
+def faults(kind: type[ServiceError] = ServiceError) -> set[str]:
+    """The codes that an input can end with."""
+    return {each.code for each in kind.__subclasses__() if each.input_fault}.union(*map(faults, kind.__subclasses__()))
+
+
+def test_every_code_that_an_input_can_end_with_is_explained_and_no_other() -> None:
+    rows = {code.strip("`"): (when, what) for code, when, what in table("code", EVENTS)}
+    assert rows.keys() == faults()
+    assert all(when and what for when, what in rows.values())
+
+
+@pytest.mark.parametrize("status", ["succeeded", "failed"])
+def test_the_messages_that_are_shown_have_the_fields_of_those_that_come(status: str) -> None:
+    shown = json.loads(re.search(rf'{{"status": "{status}".*?}}\n(?=  ```)', EVENTS, re.DOTALL)[0])  # type: ignore[index]
+    source, created = SourceRecord("gs://in/x.jpg", 1, "4waSgw=="), datetime.now(UTC)
+    request = RequestRecord(PromptSet((Prompt("cat"),)), None)
+    found = Segmentation(ImageInfo(1, 1), ModelInfo("m", "1", "cpu", "float32"), ())
+    document = {
+        "succeeded": result_document(found, request, source, "f" * 64, created),
+        "failed": error_document(source, NotAnImage("text"), "f" * 64, created),
+    }[status]
+    made = summary(document, "gs://out/x.jpg.json")
+    assert (shown["status"], shown.keys()) == (made["status"], made.keys())
+    assert shown["input"].keys() == made["input"].keys()
+    assert shown.get("error", {}).keys() == made.get("error", {}).keys()
 
 
 LIMIT = re.compile(r"`([A-Z][A-Z_]+)` \(([\d.]+)(?: (KiB|MiB|s))?\)")

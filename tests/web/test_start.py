@@ -28,6 +28,13 @@ def test_a_model_that_cannot_be_loaded_ends_the_process(start_service: Callable[
     assert "Traceback" not in service.output()
 
 
+def test_topics_without_input_buckets_are_named_in_the_log(start_service: Callable[..., Any]) -> None:
+    topic = "projects/p/topics/results"
+    service = start_service({"SAM3_MODEL": "/no/such/folder", "RESULTS_TOPIC": topic})
+    assert service.wait() != 0
+    assert "INPUT_BUCKETS is not set, so events are off: no use for RESULTS_TOPIC" in service.output()
+
+
 def test_probes(service: Any) -> None:
     for path in ("/health", "/healthz", "/ready"):
         document = requests.get(f"{service.url}{path}", timeout=30).json()
