@@ -35,7 +35,9 @@ def with_scans(data: bytes, count: int, before: bytes = b"") -> bytes:
 
 @pytest.mark.parametrize("image_format", ["JPEG", "MPO"])
 def test_more_scans_than_an_encoder_writes_are_refused(image_format: str) -> None:
-    frames = {"save_all": True, "append_images": [Image.new("RGB", (40, 30))]} if image_format == "MPO" else {}
+    frames: dict[str, Any] = (
+        {"save_all": True, "append_images": [Image.new("RGB", (40, 30))]} if image_format == "MPO" else {}
+    )
     data = jpeg(image_format, **frames)
     with Image.open(io.BytesIO(data)) as image:
         assert image.format == image_format
