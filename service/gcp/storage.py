@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Protocol
 
 import requests
@@ -93,21 +94,28 @@ class ObjectStore:
         self, bucket: str, prefix: str, *, start: str, limit: int, end: str | None = None
     ) -> list[ObjectInfo]:
         """Describe the first `limit` live objects under `prefix` from the name `start` on, up to before `end`."""
-        return [*self.scan(bucket, prefix, start_offset=start or None, end_offset=end, max_results=limit)]
+        found = self.scan(bucket, prefix, start_offset=start or None, end_offset=end, page_size=limit)
+        return [*islice(found, limit)]
 
-    def list(self, bucket: str, prefix: str) -> list[ObjectInfo]:
-        """Describe every live object whose name begins with `prefix`."""
-        return [*self.scan(bucket, prefix)]
+    def list(self, bucket: str, prefix: str, delimiter: str | None = None) -> list[ObjectInfo]:
+        """Describe every live object whose name begins with `prefix` and has no `delimiter` after it."""
+        return [*self.scan(bucket, prefix, delimiter=delimiter)]
 
     def scan(self, bucket: str, prefix: str, **bounds: Any) -> Iterator[ObjectInfo]:
         """As `list`, in the order of the names' UTF-8, a page of a thousand at a time as they are asked for.
 
-        `bounds`: as `Client.list_blobs` takes them.
+        Each page is a call of its own, so that a long list ends with the time. `bounds`: as `Client.list_blobs` takes
+        them, but for those that count over pages.
         """
+        token: str | None = None
         with _translated(f"list gs://{bucket}/{prefix}", missing_bucket=True):
-            blobs = self._client.list_blobs(bucket, prefix=prefix, fields=_FIELDS, **bounds, **self._patience())
-            for blob in blobs:
-                yield _info(blob)
+            while token != "":
+                blobs = self._client.list_blobs(
+                    bucket, prefix=prefix, fields=_FIELDS, page_token=token, **bounds, **self._patience()
+                )
+                for blob in next(blobs.pages, ()):
+                    yield _info(blob)
+                token = blobs.next_page_token or ""
 
     def write_json(
         self, bucket: str, name: str, document: bytes, *, if_generation: int, metadata: Mapping[str, str]
