@@ -21,7 +21,7 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from requests.adapters import HTTPAdapter
 
 from service.core.budget import unlimited
-from service.errors import CloudUnavailable, DeadlineExceeded, NotFound, PreconditionFailed
+from service.errors import CloudUnavailable, DeadlineExceeded, NotFound, ObjectRefused, PreconditionFailed
 from service.gcp.batch import MAX_CALLS, stat_batch
 
 _CONNECT_S, _READ_S, _RETRY_S = 10.0, 60.0, 90.0
@@ -82,10 +82,11 @@ class ObjectStore:
     def read(self, bucket: str, name: str, generation: int, at_most: int | None = None) -> bytes:
         """Return the bytes of exactly that generation; NotFound when it is no longer there.
 
+        ObjectRefused when Cloud Storage has an answer, but not for this object, or not for us.
         Of what is stored with `Content-Encoding: gzip` the content, but no more than one byte over `at_most`: a
         thousandth of its size may be stored.
         """
-        with _translated(f"read gs://{bucket}/{name}"):
+        with _translated(f"read gs://{bucket}/{name}", one_object=True):
             blob = self._client.bucket(bucket).blob(name, generation=generation)
             data: bytes = blob.download_as_bytes(raw_download=True, **self._patience())
         return _unpacked(data, at_most) if blob.content_encoding == "gzip" else data
@@ -215,8 +216,11 @@ def _unpacked(data: bytes, at_most: int | None) -> bytes:
 
 
 @contextmanager
-def _translated(action: str, *, missing_bucket: bool = False) -> Iterator[None]:
-    """Turn Google's exceptions into ours; with `missing_bucket` a 404 means a broken setup, not an absent object."""
+def _translated(action: str, *, missing_bucket: bool = False, one_object: bool = False) -> Iterator[None]:
+    """Turn Google's exceptions into ours.
+
+    With `missing_bucket` a 404 means a broken setup, not an absent object; with `one_object` a refusal may be of that.
+    """
     try:
         yield
     except api.NotFound as error:
@@ -226,7 +230,13 @@ def _translated(action: str, *, missing_bucket: bool = False) -> Iterator[None]:
     except api.PreconditionFailed as error:
         raise PreconditionFailed(f"cannot {action}: it has changed meanwhile") from error
     except _TROUBLE as error:
-        raise CloudUnavailable(f"cannot {action}: {_reason(error)}") from error
+        kind = ObjectRefused if one_object and _is_refusal(error) else CloudUnavailable
+        raise kind(f"cannot {action}: {_reason(error)}") from error
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether what is asked for is refused: not who asks (401), nor that it is asked now (408, 429)."""
+    return isinstance(error, api.ClientError) and error.code not in (401, 408, 429)
 
 
 def _reason(error: Exception) -> str:

@@ -182,8 +182,8 @@ class Worker:
     def _every(self, images: Sequence[ImageArrived], around: Surroundings) -> Iterator[Outcome]:
         """Give every image its turn, then raise the first error: one that fails each time must not starve the others.
 
-        What says that the service cannot work now is raised at once: the others would fare no better. Errors that are
-        not raised are told.
+        What says that the service cannot work now is raised at once: the others would fare no better. (That an object
+        must not be read may be said of it alone.) Errors that are not raised are told.
         """
         errors: list[tuple[str, Exception]] = []
         for image in images:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from service.core.budget import unlimited
-from service.errors import CloudUnavailable, DeadlineExceeded, NotFound, PreconditionFailed
+from service.errors import CloudUnavailable, DeadlineExceeded, NotFound, ObjectRefused, PreconditionFailed
 from service.gcp.storage import ObjectInfo, ObjectStore
 from tools.localcloud import clients
 
@@ -203,6 +203,32 @@ def test_a_broken_grant_is_trouble_and_no_fault_of_the_input(
         # Not RetryError: asking again would not mend it, and take as long as the event has.
         with pytest.raises(CloudUnavailable, match=r"gs://.*: (InvalidOperation|Forbidden)"):
             call()
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # see `serve`
+@pytest.mark.parametrize(("status", "refused"), [(400, True), (403, True), (401, False)])
+def test_a_refusal_to_read_may_be_of_that_object_alone(
+    refusing: Callable[[int], ObjectStore], status: int, refused: bool
+) -> None:
+    """Of a key that we have not, or of its own ACL; where a list is refused, it is all of the bucket."""
+    store = refusing(status)
+    with pytest.raises(CloudUnavailable) as read:
+        store.read(OUT, "a", 1)
+    with pytest.raises(CloudUnavailable) as listed:
+        store.list(OUT, "a")
+    assert (isinstance(read.value, ObjectRefused), read.value.of_the_service) == (refused, not refused)
+    assert listed.value.of_the_service
+
+
+@pytest.mark.parametrize("status", [408, 429])
+def test_too_many_reads_are_not_refused(
+    refusing_url: Callable[[int], str], store_on: Callable[..., ObjectStore], status: int
+) -> None:
+    """They are tried again, as long as there is time."""
+    store = store_on(refusing_url(status), lambda: 2.0)
+    with pytest.raises(CloudUnavailable) as read:
+        store.read(OUT, "a", 1)
+    assert read.value.of_the_service
 
 
 def test_a_missing_bucket_is_trouble(store: ObjectStore) -> None:
