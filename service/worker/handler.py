@@ -80,7 +80,9 @@ class Worker:
         self._budget = budget or Budget()
         self._timeout_s = settings.event_timeout_s
         self._jobs = JobRunner(settings, self._prompts, store, publisher, segmenter, clock, self._budget, observer)
-        self._folders = FolderFanOut(self._rules, settings.jobs_topic, store, publisher, folder_page_size)
+        self._folders = FolderFanOut(
+            self._rules, settings.jobs_topic, store, publisher, folder_page_size, self._budget.left_s
+        )
         self._direct = DirectJobs(self._rules, self._prompts, store, self._jobs)
 
     def deliver(self, message: Message) -> list[Outcome]:
