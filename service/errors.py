@@ -183,6 +183,15 @@ class CloudUnavailable(ServiceError):
     of_the_service = True
 
 
+class ObjectRefused(CloudUnavailable):
+    """Cloud Storage refuses to let one object be read, as its key or its ACL does not let us, or as a grant is broken.
+
+    The event is kept, too, as the latter cannot be told apart, but other objects may be readable.
+    """
+
+    of_the_service = False
+
+
 class PreconditionFailed(ServiceError):
     """The object is not at the generation that the write expected: somebody else was faster."""
 

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Protocol
 
 import requests
@@ -20,7 +21,7 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from requests.adapters import HTTPAdapter
 
 from service.core.budget import unlimited
-from service.errors import CloudUnavailable, DeadlineExceeded, NotFound, PreconditionFailed
+from service.errors import CloudUnavailable, DeadlineExceeded, NotFound, ObjectRefused, PreconditionFailed
 from service.gcp.batch import MAX_CALLS, stat_batch
 
 _CONNECT_S, _READ_S, _RETRY_S = 10.0, 60.0, 90.0
@@ -81,10 +82,11 @@ class ObjectStore:
     def read(self, bucket: str, name: str, generation: int, at_most: int | None = None) -> bytes:
         """Return the bytes of exactly that generation; NotFound when it is no longer there.
 
+        ObjectRefused when Cloud Storage has an answer, but not for this object, or not for us.
         Of what is stored with `Content-Encoding: gzip` the content, but no more than one byte over `at_most`: a
         thousandth of its size may be stored.
         """
-        with _translated(f"read gs://{bucket}/{name}"):
+        with _translated(f"read gs://{bucket}/{name}", one_object=True):
             blob = self._client.bucket(bucket).blob(name, generation=generation)
             data: bytes = blob.download_as_bytes(raw_download=True, **self._patience())
         return _unpacked(data, at_most) if blob.content_encoding == "gzip" else data
@@ -93,21 +95,28 @@ class ObjectStore:
         self, bucket: str, prefix: str, *, start: str, limit: int, end: str | None = None
     ) -> list[ObjectInfo]:
         """Describe the first `limit` live objects under `prefix` from the name `start` on, up to before `end`."""
-        return [*self.scan(bucket, prefix, start_offset=start or None, end_offset=end, max_results=limit)]
+        found = self.scan(bucket, prefix, start_offset=start or None, end_offset=end, page_size=limit)
+        return [*islice(found, limit)]
 
-    def list(self, bucket: str, prefix: str) -> list[ObjectInfo]:
-        """Describe every live object whose name begins with `prefix`."""
-        return [*self.scan(bucket, prefix)]
+    def list(self, bucket: str, prefix: str, delimiter: str | None = None) -> list[ObjectInfo]:
+        """Describe every live object whose name begins with `prefix` and has no `delimiter` after it."""
+        return [*self.scan(bucket, prefix, delimiter=delimiter)]
 
     def scan(self, bucket: str, prefix: str, **bounds: Any) -> Iterator[ObjectInfo]:
         """As `list`, in the order of the names' UTF-8, a page of a thousand at a time as they are asked for.
 
-        `bounds`: as `Client.list_blobs` takes them.
+        Each page is a call of its own, so that a long list ends with the time. `bounds`: as `Client.list_blobs` takes
+        them, but for those that count over pages.
         """
+        token: str | None = None
         with _translated(f"list gs://{bucket}/{prefix}", missing_bucket=True):
-            blobs = self._client.list_blobs(bucket, prefix=prefix, fields=_FIELDS, **bounds, **self._patience())
-            for blob in blobs:
-                yield _info(blob)
+            while token != "":
+                blobs = self._client.list_blobs(
+                    bucket, prefix=prefix, fields=_FIELDS, page_token=token, **bounds, **self._patience()
+                )
+                for blob in next(blobs.pages, ()):
+                    yield _info(blob)
+                token = blobs.next_page_token or ""
 
     def write_json(
         self, bucket: str, name: str, document: bytes, *, if_generation: int, metadata: Mapping[str, str]
@@ -207,8 +216,11 @@ def _unpacked(data: bytes, at_most: int | None) -> bytes:
 
 
 @contextmanager
-def _translated(action: str, *, missing_bucket: bool = False) -> Iterator[None]:
-    """Turn Google's exceptions into ours; with `missing_bucket` a 404 means a broken setup, not an absent object."""
+def _translated(action: str, *, missing_bucket: bool = False, one_object: bool = False) -> Iterator[None]:
+    """Turn Google's exceptions into ours.
+
+    With `missing_bucket` a 404 means a broken setup, not an absent object; with `one_object` a refusal may be of that.
+    """
     try:
         yield
     except api.NotFound as error:
@@ -218,7 +230,13 @@ def _translated(action: str, *, missing_bucket: bool = False) -> Iterator[None]:
     except api.PreconditionFailed as error:
         raise PreconditionFailed(f"cannot {action}: it has changed meanwhile") from error
     except _TROUBLE as error:
-        raise CloudUnavailable(f"cannot {action}: {_reason(error)}") from error
+        kind = ObjectRefused if one_object and _is_refusal(error) else CloudUnavailable
+        raise kind(f"cannot {action}: {_reason(error)}") from error
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether what is asked for is refused: not who asks (401), nor that it is asked now (408, 429)."""
+    return isinstance(error, api.ClientError) and error.code not in (401, 408, 429)
 
 
 def _reason(error: Exception) -> str:

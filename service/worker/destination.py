@@ -11,7 +11,7 @@ from service.core.outputs import Output
 from service.core.sources import recorded_source
 from service.errors import OutputTaken
 from service.worker.model import INPUT_GENERATION, JOB_ID, Job, Slot
-from service.worker.surroundings import places
+from service.worker.surroundings import list_beside, places
 
 if TYPE_CHECKING:  # what is only named in annotations need not be imported by a service without events
     from service.gcp.storage import ObjectInfo, ObjectStore
@@ -40,7 +40,7 @@ class Elsewhere(Exception):
 
 def look_at(store: ObjectStore, output: Output) -> Destination:
     """Look, with one list, what lies where a result is wanted. Like all outputs that comes before the inputs."""
-    found = {info.name: info for info in store.list(output.bucket, output.name.removesuffix("json"))}
+    found = list_beside(store, output.bucket, output.name.removesuffix("json"))
     return Destination(output, *places(output, found))
 
 

@@ -80,7 +80,9 @@ class Worker:
         self._budget = budget or Budget()
         self._timeout_s = settings.event_timeout_s
         self._jobs = JobRunner(settings, self._prompts, store, publisher, segmenter, clock, self._budget, observer)
-        self._folders = FolderFanOut(self._rules, settings.jobs_topic, store, publisher, folder_page_size)
+        self._folders = FolderFanOut(
+            self._rules, settings.jobs_topic, store, publisher, folder_page_size, self._budget.left_s
+        )
         self._direct = DirectJobs(self._rules, self._prompts, store, self._jobs)
 
     def deliver(self, message: Message) -> list[Outcome]:
@@ -182,8 +184,8 @@ class Worker:
     def _every(self, images: Sequence[ImageArrived], around: Surroundings) -> Iterator[Outcome]:
         """Give every image its turn, then raise the first error: one that fails each time must not starve the others.
 
-        What says that the service cannot work now is raised at once: the others would fare no better. Errors that are
-        not raised are told.
+        What says that the service cannot work now is raised at once: the others would fare no better. (That an object
+        must not be read may be said of it alone.) Errors that are not raised are told.
         """
         errors: list[tuple[str, Exception]] = []
         for image in images:

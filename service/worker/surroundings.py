@@ -88,14 +88,19 @@ def is_candidate(info: ObjectInfo) -> bool:
     return is_image(info.name, info.content_type) and JOB_ID not in info.metadata
 
 
+def list_beside(store: ObjectStore, bucket: str, prefix: str) -> dict[str, ObjectInfo]:
+    """The live objects by name that begin with `prefix`, but not what lies in folders that are called so."""
+    if len(prefix.encode()) > MAX_NAME_BYTES:  # no name begins so, and Cloud Storage refuses to look
+        return {}
+    return {info.name: info for info in store.list(bucket, prefix, delimiter="/")}
+
+
 def look(store: ObjectStore, rules: Rules, bucket: str, name: str, *, outputs_too: bool = True) -> Surroundings:
     """List outputs, then inputs, that share the stem of `name`, an image or a sidecar."""
     stem = _stem(name)
     prefix = f"{expand_prefix(rules.output_prefix, bucket)}{stem}."
-    wanted = outputs_too and len(prefix.encode()) <= MAX_NAME_BYTES
-    outputs = store.list(rules.output_bucket, prefix) if wanted else []
-    inputs = store.list(bucket, f"{stem}.")
-    around = Surroundings(bucket, _by_name(outputs), _by_name(inputs))
+    outputs = list_beside(store, rules.output_bucket, prefix) if outputs_too else {}
+    around = Surroundings(bucket, outputs, list_beside(store, bucket, f"{stem}."))
     # An image without a suffix is named like the stem itself, which the list leaves out.
     if stem == name:  # its folders are looked at in the same call
         there = store.stat_all(bucket, [stem, *folder_prompts_names(bucket, stem, rules)])
@@ -110,7 +115,3 @@ def _stem(name: str) -> str:
     """`in/photo` for `in/photo.jpg` and for each of its sidecars."""
     image = sidecar_base(name) if is_sidecar(name) else name
     return min((sidecar_base(sidecar) for sidecar in sidecar_names(image)), key=len)
-
-
-def _by_name(infos: list[ObjectInfo]) -> dict[str, ObjectInfo]:
-    return {info.name: info for info in infos}

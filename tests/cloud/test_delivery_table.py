@@ -437,6 +437,14 @@ def refused(kind: str, status: int, of: Callable[[Scene], Request] = new_image) 
     return stage
 
 
+def one_refused(scene: Scene) -> Request:
+    """The first of two images of one sidecar is encrypted with a key that its owner has kept."""
+    for name in ("a.jpg", "a.png"):
+        scene.image(name, prompts="")
+    scene.script.refuse("read", 400, subject=scene.uri("a.jpg").removeprefix("gs://"))
+    return scene.pushed(scene.upload("a.prompts.json", CAT))
+
+
 def full_queue(scene: Scene) -> Request:
     scene.serve(QUEUE_SIZE="1", EVENT_WAIT_S="1")
     other = scene.pushed(scene.image("b.png"))
@@ -622,6 +630,13 @@ TABLE = [
     Row("Cloud Storage answers 401", refused("list", 401), 503, NOTHING, again=RESULT),
     Row("Cloud Storage answers 403", refused("read", 403), 503, NOTHING, again=RESULT),
     Row("Cloud Storage takes no result", refused("write", 403), 503, Left(inferences=1), again=RESULT),
+    Row(
+        "Cloud Storage refuses to let one image of a sidecar be read",
+        one_refused,
+        503,
+        RESULT,
+        again=Left(("a.jpg.json",), (SUCCEEDED, REPLAYED), inferences=1),
+    ),
     Row("Pub/Sub does not answer", refused("publish", 503), 503, replace(RESULT, messages=()), again=AGAIN),
     Row("Pub/Sub answers 401", refused("publish", 401), 503, replace(RESULT, messages=()), again=AGAIN),
     Row("Pub/Sub answers 403", refused("publish", 403), 503, replace(RESULT, messages=()), again=AGAIN),

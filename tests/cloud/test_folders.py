@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -224,8 +225,9 @@ def test_sixty_images_seven_objects_at_a_time(bench: Any, stage: Any, jobs: Jobs
     for name in names:
         assert made_from(bench, name) == "sixty/_prompts.json"
 
-    assert s.handle(event) == ["fanned_out"]
-    assert jobs.work(s) == ([], {"fanned_out": 8}), "a second delivery asks for nothing"
+    another = stage(folder_page_size=7)
+    assert another.handle(event) == ["fanned_out"]
+    assert jobs.work(another) == ([], {"fanned_out": 8}), "a second delivery, to another instance, asks for nothing"
     assert s.handle(bench.upload("sixty/_prompts.json", DOG)) == ["fanned_out"]
     assert jobs.work(s)[0] == sorted(names)
     assert {labels(bench, name)[0] for name in names} == {"dog"}
@@ -432,6 +434,46 @@ def test_the_continuation_follows_the_jobs(bench: Any, stage: Any, jobs: Jobs) -
     assert s.publisher.calls == ["publish_all", "publish"]
 
 
+def test_pages_that_all_come_twice_stay_one_chain(bench: Any, stage: Any, jobs: Jobs) -> None:
+    """Else there were as many as two to the power of the pages."""
+    s = stage(folder_page_size=2)
+    names = [f"chain/{number}.jpg" for number in range(9)]
+    for name in names:
+        image(bench, name)
+    event = bench.upload("chain/_prompts.json", CAT)
+    assert [s.handle(event), s.handle(event)] == [["fanned_out"]] * 2
+    asked: list[str] = []
+    continuations = 0
+    while messages := jobs.new():
+        asked += [message["image"].partition("#")[0] for message in messages if "image" in message]
+        pages = [message for message in messages if "folder" in message]
+        assert len(pages) <= 1
+        for page in pages * 2:
+            assert s.deliver(page) == ["fanned_out"]
+        continuations += len(pages)
+    assert continuations == 4
+    assert {name.removeprefix("gs://sam3-input/") for name in asked} == set(names)
+
+
+def test_a_page_that_comes_twice_at_the_same_time_is_continued_once(
+    bench: Any, stage: Any, jobs: Jobs, eventually: Callable[..., None]
+) -> None:
+    s = stage(folder_page_size=2)
+    for number in range(3):
+        image(bench, f"together/{number}.jpg")
+    event = bench.upload("together/_prompts.json", CAT)
+
+    def wait_for_the_other(call: str) -> None:
+        if call == "publish_all":
+            eventually(lambda: s.worker._folders.waiting == 1, 60)
+
+    s.publisher.trouble = wait_for_the_other
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(s.handle, [event, event])) == [["fanned_out"]] * 2
+    assert s.publisher.calls == ["publish_all", "publish"]
+    assert sum("folder" in message for message in jobs.new()) == 1
+
+
 def test_no_model_is_needed_to_fan_out(bench: Any, stage: Any, jobs: Jobs) -> None:
     s = stage()
     image(bench, "asleep/a.jpg")
@@ -467,6 +509,7 @@ def test_documents_of_images_that_are_gone_do_not_hide_those_of_the_others(bench
     event = bench.upload("orphans/_prompts.json", DOG)
     s.handle(event)
     assert jobs.work(s)[0] == ["orphans/a.jpg", "orphans/c.jpg", "orphans/d.jpg"]
+    s = stage(folder_page_size=2)
     s.handle(event)
     assert jobs.work(s)[0] == []
 
@@ -484,6 +527,7 @@ def test_a_page_is_cut_where_too_many_images_would_be_looked_at_one_by_one(bench
     asked, outcomes = jobs.work(s)
     assert asked == ["cut/_.jpg", *names]
     assert outcomes == {"succeeded": 59, "fanned_out": 1}
+    s = stage(folder_page_size=60)
     s.handle(event)
     assert jobs.work(s)[0] == []
 
@@ -504,6 +548,7 @@ def test_names_of_which_one_begins_like_the_other(bench: Any, stage: Any, jobs: 
     event = bench.upload(f"{root}/_prompts.json", CAT)
     s.handle(event)
     assert jobs.work(s)[0] == sorted(names)
+    s = stage(folder_page_size=page_size)
     s.handle(event)
     assert jobs.work(s)[0] == []
 
@@ -532,6 +577,7 @@ def test_odd_folder_names(bench: Any, stage: Any, jobs: Jobs, folder: str) -> No
     assert jobs.work(s)[0] == sorted(names)
     assert [s.handle(each) for each in events] == [["replayed"]] * 3
     assert {made_from(bench, name) for name in names} == {f"odd/{folder}/_prompts.json"}
+    s = stage(folder_page_size=1)
     s.handle(event)
     assert jobs.work(s)[0] == []
 
@@ -547,7 +593,8 @@ def test_an_image_whose_name_leaves_no_room_for_its_result(bench: Any, stage: An
 
 @pytest.mark.parametrize("prefix", ["loop/results/", "loop/r"])
 def test_outputs_inside_the_input_prefix_do_not_loop(bench: Any, stage: Any, jobs: Jobs, prefix: str) -> None:
-    s = stage(OUTPUT_BUCKET="sam3-input", OUTPUT_PREFIX=prefix, INPUT_PREFIX="loop/", folder_page_size=2)
+    settings = {"OUTPUT_BUCKET": "sam3-input", "OUTPUT_PREFIX": prefix, "INPUT_PREFIX": "loop/"}
+    s = stage(folder_page_size=2, **settings)
     name = f"loop/{len(prefix)}/a.jpg"
     image(bench, name)
     for beside in ("overlay.webp", "_prompts.json"):
@@ -558,6 +605,7 @@ def test_outputs_inside_the_input_prefix_do_not_loop(bench: Any, stage: Any, job
     assert jobs.work(s)[0] == [name]
     s.handle(bench.upload("loop/_prompts.json", DOG))
     assert jobs.work(s)[0] == []
+    s = stage(folder_page_size=2, **settings)
     s.handle(event)
     assert jobs.work(s)[0] == []
     bench.delete("loop/_prompts.json")

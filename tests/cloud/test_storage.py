@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import json
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
 
-from service.errors import CloudUnavailable, NotFound, PreconditionFailed
+from service.core.budget import unlimited
+from service.errors import CloudUnavailable, DeadlineExceeded, NotFound, ObjectRefused, PreconditionFailed
 from service.gcp.storage import ObjectInfo, ObjectStore
 from tools.localcloud import clients
 from tools.localcloud.faults import Proxies, Script
@@ -24,15 +26,20 @@ def store(bench: Any) -> ObjectStore:
 
 
 @pytest.fixture
-def refusing(refusing_url: Callable[[int], str]) -> Iterator[Callable[[int], ObjectStore]]:
-    """A store whose server answers every request with this status."""
+def store_on() -> Iterator[Callable[..., ObjectStore]]:
+    """A store on the server at this address."""
     with contextlib.ExitStack() as stack:
 
-        def refusing(status: int) -> ObjectStore:
-            store = ObjectStore(clients.storage_client(refusing_url(status), "p"))
-            return stack.enter_context(contextlib.closing(store))
+        def store_on(url: str, left_s: Callable[[], float] = unlimited) -> ObjectStore:
+            return stack.enter_context(contextlib.closing(ObjectStore(clients.storage_client(url, "p"), left_s)))
 
-        yield refusing
+        yield store_on
+
+
+@pytest.fixture
+def refusing(refusing_url: Callable[[int], str], store_on: Callable[..., ObjectStore]) -> Callable[[int], ObjectStore]:
+    """A store whose server answers every request with this status."""
+    return lambda status: store_on(refusing_url(status))
 
 
 def test_stat_and_list_agree(store: ObjectStore) -> None:
@@ -77,6 +84,55 @@ def test_a_range_has_its_beginning_and_neither_its_end_nor_more_than_its_limit(s
     assert names_in("range/b", 10, "range/e") == names[1:4]
     assert names_in("range/bb", 2) == names[2:4]
     assert names_in("range/g", 10) == []
+
+
+def test_a_list_with_a_delimiter_leaves_out_what_lies_in_folders(store: ObjectStore) -> None:
+    names = ["beside/a.01/1.json", "beside/a.01/2.json", "beside/a.jpg.json", "beside/a.png.json"]
+    for name in names:
+        store.write_json(OUT, name, b"{}", if_generation=0, metadata={"k": "v"})
+    infos = [store.stat(OUT, name) for name in names]
+    assert store.list(OUT, "beside/a.") == infos
+    assert store.list(OUT, "beside/a.", delimiter="/") == infos[2:]
+
+
+@pytest.fixture
+def paged(serve: Callable[[type[BaseHTTPRequestHandler]], str]) -> tuple[str, list[str]]:
+    """The address of a server with a list of five pages, the second one without items, and what it is asked for."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if "/o?" in self.path:  # else the client asks for the bucket, for its traces
+                asked.append(self.path)
+            number = len(asked)
+            page: dict[str, Any] = {"nextPageToken": f"t{number}"} if number < 5 else {}
+            if number != 2:
+                page["items"] = [{"name": f"{number}", "generation": "1"}]
+            body = json.dumps(page).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    return serve(Handler), asked
+
+
+def test_a_list_goes_on_over_its_pages(paged: tuple[str, list[str]], store_on: Callable[..., ObjectStore]) -> None:
+    url, asked = paged
+    assert [info.name for info in store_on(url).list(OUT, "")] == ["1", "3", "4", "5"]
+    assert ["pageToken" in path for path in asked] == [False, True, True, True, True]
+
+
+def test_a_long_list_ends_with_the_time(paged: tuple[str, list[str]], store_on: Callable[..., ObjectStore]) -> None:
+    url, asked = paged
+    left_s = iter([60.0, 60.0, 0.0])
+    with pytest.raises(DeadlineExceeded):
+        store_on(url, lambda: next(left_s)).list(OUT, "")
+    assert len(asked) == 2
 
 
 def test_an_answer_that_leaves_it_open_whether_an_object_is_there_is_trouble(
@@ -161,6 +217,32 @@ def test_a_broken_grant_is_trouble_and_no_fault_of_the_input(
         # Not RetryError: asking again would not mend it, and take as long as the event has.
         with pytest.raises(CloudUnavailable, match=r"gs://.*: (InvalidOperation|Forbidden)"):
             call()
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # see `serve`
+@pytest.mark.parametrize(("status", "refused"), [(400, True), (403, True), (401, False)])
+def test_a_refusal_to_read_may_be_of_that_object_alone(
+    refusing: Callable[[int], ObjectStore], status: int, refused: bool
+) -> None:
+    """Of a key that we have not, or of its own ACL; where a list is refused, it is all of the bucket."""
+    store = refusing(status)
+    with pytest.raises(CloudUnavailable) as read:
+        store.read(OUT, "a", 1)
+    with pytest.raises(CloudUnavailable) as listed:
+        store.list(OUT, "a")
+    assert (isinstance(read.value, ObjectRefused), read.value.of_the_service) == (refused, not refused)
+    assert listed.value.of_the_service
+
+
+@pytest.mark.parametrize("status", [408, 429])
+def test_too_many_reads_are_not_refused(
+    refusing_url: Callable[[int], str], store_on: Callable[..., ObjectStore], status: int
+) -> None:
+    """They are tried again, as long as there is time."""
+    store = store_on(refusing_url(status), lambda: 2.0)
+    with pytest.raises(CloudUnavailable) as read:
+        store.read(OUT, "a", 1)
+    assert read.value.of_the_service
 
 
 def test_a_missing_bucket_is_trouble(store: ObjectStore) -> None:

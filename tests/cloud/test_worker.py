@@ -28,6 +28,9 @@ from service.errors import (
     ServiceError,
     UnreadableImage,
 )
+from service.gcp.storage import ObjectStore
+from service.settings import Settings
+from service.worker.surroundings import list_beside, look
 
 PROMPTS = '["cat", "dog"]'
 
@@ -249,6 +252,33 @@ def test_one_sidecar_for_all_images_of_its_stem(bench: Any, stage: Any) -> None:
     written = [name for name in ("a", "a.jpg", "a.png", "a.b.jpg", "ab.jpg") if bench.output(f"stem/{name}.json")]
     assert written == ["a", "a.jpg", "a.png"]
     assert s.handle(bench.upload("stem/ab.jpg.prompts.json", PROMPTS)) == ["succeeded"]
+
+
+def test_folders_that_are_called_like_a_stem_are_not_listed(bench: Any) -> None:
+    """They may have a million objects."""
+    rules = Settings.from_environment(bench.cloud.environment()).rules
+    store = ObjectStore(bench.clients.storage)
+    for bucket in ("sam3-input", "sam3-output"):
+        for name in ("2024.jpg", "2024.jpg.json", "2024.01/a.jpg", "2024.01/a.jpg.json"):
+            bench.upload(f"folders/{name}", b"x", bucket=bucket)
+    names = ["folders/2024.jpg", "folders/2024.jpg.json"]
+    around = look(store, rules, "sam3-input", "folders/2024.jpg")
+    assert [[*around.inputs], [*around.outputs]] == [names, names]
+    bench.upload("folders/results.json", b"x", bucket="sam3-output")
+    bench.upload("folders/results.old/a.json", b"x", bucket="sam3-output")
+    stem = list_beside(store, "sam3-output", "folders/results.")
+    assert [*stem] == ["folders/results.json"]
+
+
+def test_nothing_is_listed_beside_the_longest_name_without_a_suffix(bench: Any, stage: Any) -> None:
+    """No name could begin with it and a full stop."""
+    s = stage()
+    name = "longest/" + "n" * 1016
+    image = bench.upload(name, b"image", "image/jpeg", metadata={"prompts": PROMPTS})
+    assert s.handle(image) == ["failed"]
+    [message] = bench.results.about(name)
+    assert message.data["error"]["code"] == "name_too_long"
+    assert "list" not in s.store.calls
 
 
 def test_an_image_without_a_suffix(bench: Any, stage: Any) -> None:

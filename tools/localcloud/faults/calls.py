@@ -68,7 +68,7 @@ class Script:
         self._steps: list[_Step] = []
         self._calls: list[Call] = []
         self._counts: Counter[str] = Counter()
-        self._refused: dict[str, int] = {}
+        self._refused: dict[str, tuple[int, str]] = {}
         self.lost: Counter[str] = Counter()
         """Calls answered 503 by the proxy, by kind."""
 
@@ -81,10 +81,13 @@ class Script:
         with self._lock:
             self._steps.append(_Step(kind, subject, moment, nth, action))
 
-    def refuse(self, kind: str, status: int) -> None:
-        """From now on answer every call of that kind with this status of HTTP (401, 403 or 503), and do nothing."""
+    def refuse(self, kind: str, status: int, *, subject: str = "") -> None:
+        """From now on answer every call of that kind, with `subject` in its own, with a status of HTTP, and do nothing.
+
+        401, 403 or 503; of Cloud Storage also 400.
+        """
         with self._lock:
-            self._refused[kind] = status
+            self._refused[kind] = status, subject
 
     def let_pass(self) -> None:
         """Refuse nothing any more."""
@@ -94,7 +97,8 @@ class Script:
     def refuses(self, call: Call) -> int | None:
         """The status with which a call is refused, if it is."""
         with self._lock:
-            return self._refused.get(call.kind)
+            status, subject = self._refused.get(call.kind, (None, ""))
+        return status if subject in call.subject else None
 
     def calls(self) -> list[Call]:
         """Every call so far, also those that were lost."""

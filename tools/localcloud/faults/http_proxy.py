@@ -21,6 +21,10 @@ _OWN_HEADERS = frozenset({"connection", "content-length", "host", "keep-alive", 
 
 # https://cloud.google.com/storage/docs/json_api/v1/status-codes, as the JSON API words it.
 _REASONS = {
+    400: (
+        "resourceIsEncryptedWithCustomerEncryptionKey",
+        "The target object is encrypted by a customer-supplied encryption key.",
+    ),
     401: ("authError", "Invalid Credentials"),
     403: ("forbidden", "The account does not have access to it."),
     412: ("conditionNotMet", "At least one of the pre-conditions you specified did not hold."),
