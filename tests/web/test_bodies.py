@@ -102,6 +102,55 @@ def test_content_types_and_encodings(
         assert len(answer.json()["detail"]) < 300
 
 
+def part(head: bytes, data: bytes) -> bytes:
+    return b"--b\r\nContent-Disposition: form-data; " + head + b"\r\n\r\n" + data + b"\r\n"
+
+
+PICTURE = part(b'name="image"; filename="a.png"', SCENE)
+CUT = {
+    "another boundary": PICTURE.replace(b"--b\r\n", b"--c\r\n") + b"--c--\r\n",
+    "in the image": part(b'name="prompts"', b"frog") + PICTURE[:-1000],
+    "before the last boundary": part(b'name="prompts"', b"frog") + PICTURE,
+    "in the head of a part": part(b'name="prompts"', b"frog") + b"--b\r\nContent-Disposition: form-",
+}
+
+
+@pytest.mark.parametrize("name", CUT)
+@pytest.mark.parametrize("chunked", [True, False])
+def test_a_form_that_is_not_whole_is_said_to_be_cut(post: Post, name: str, chunked: bool) -> None:
+    answer = post(iter([CUT[name]]) if chunked else CUT[name], FORM)
+    assert told(answer) == (400, "bad_request")
+    assert "does not end with its boundary" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("head", "data", "code", "detail"),
+    [
+        (b'name="prompts"', b"caf\xe9", "bad_field", "prompts[1]: 'caf\\\\xe9' is not allowed; it must be UTF-8 text"),
+        (b'name="format"', b"js\xffon", "bad_field", "format: 'js\\\\xffon' is not allowed; it must be UTF-8 text"),
+        (b'name="prompts"\r\nContent-Type: text/plain; charset=us-ascii', "é".encode(), "bad_field", "US-ASCII text"),
+        (b'name="token"', b"SECRET\xff", "bad_field", "token: 'token' is not allowed; there is no such field"),
+        (b'name="image"', b"\xff\xd8", "missing_image", "image was sent as a text field"),
+        (b'name="caf\xe9"', b"x", "bad_request", "the head of a part of the form is not UTF-8 text"),
+        (b'name="prompts"\r\nContent-Transfer-Encoding: base64', b"Y2F0", "bad_request", "is in base64"),
+        (b'name="image"; filename="a"\r\nContent-Transfer-Encoding: Base64', b"", "bad_request", "is in Base64"),
+    ],
+)
+def test_text_is_never_altered(post: Post, head: bytes, data: bytes, code: str, detail: str) -> None:
+    answer = post(part(b'name="prompts"', b"frog") + part(head, data) + b"--b--\r\n", FORM)
+    assert told(answer) == (400, code)
+    assert detail in answer.json()["detail"]
+    assert "SECRET" not in answer.text
+
+
+def test_a_part_may_say_what_its_text_is_in(post: Post) -> None:
+    """As Apache's HttpClient does, whose text is in ISO-8859-1 when nobody asks for more."""
+    said = b'name="prompts"\r\nContent-Type: text/plain; charset=%s\r\nContent-Transfer-Encoding: 8bit'
+    texts = part(said % b"ISO-8859-1", b"caf\xe9") + part(said % b"UTF-8", "caf\ufffdé".encode())
+    answer = post(PICTURE + texts + b"--b--\r\n", FORM)
+    assert [result["label"] for result in answer.json()["results"]] == ["café", "caf\ufffdé"]
+
+
 def test_a_form_of_thousands_of_fields_is_told_what_is_too_much(service: Any) -> None:
     parts: list[tuple[str, Any]] = [("image", ("a", SCENE)), *[("prompts", (None, "cat"))] * 5000]
     answer = requests.post(f"{service.url}/segment", files=parts, timeout=100)
