@@ -158,7 +158,7 @@ def test_a_form_of_thousands_of_fields_is_told_what_is_too_much(service: Any) ->
     assert answer.json()["detail"].endswith("give 1 to 64")
 
 
-ODD_PROMPTS = ["🍓", "فراولة", "straw\u200bberry", "\u202efrog", '["frog"]', "7", "null", '"frog"', "<script>", "%00"]
+ODD_PROMPTS = ["🍓", "فراولة", "straw\u200bberry", "\u202efrog", "[sic] frog", "7", "null", '"frog"', "<script>", "%00"]
 
 
 def test_odd_prompts_are_taken_as_they_are(service: Any) -> None:
@@ -167,7 +167,14 @@ def test_odd_prompts_are_taken_as_they_are(service: Any) -> None:
     assert [result["label"] for result in answer.json()["results"]] == ODD_PROMPTS
 
 
-@pytest.mark.parametrize(("prompt", "named"), [("{}", "prompts[0]"), ('{"boxes": [[5, 5, 0, 0]]}', "boxes[0]")])
+@pytest.mark.parametrize(
+    ("prompt", "named"),
+    [
+        ("{}", "prompts[0]"),
+        ('{"boxes": [[5, 5, 0, 0]]}', "boxes[0]"),
+        ('["frog", "strawberry"]', "it is a JSON list: repeat the field prompts"),
+    ],
+)
 def test_odd_prompts_that_mean_nothing(service: Any, prompt: str, named: str) -> None:
     parts: list[tuple[str, Any]] = [("image", ("a", SCENE)), ("prompts", (None, prompt))]
     answer = requests.post(f"{service.url}/segment", files=parts, timeout=100)
@@ -225,10 +232,12 @@ def test_a_page_in_front_of_an_image_is_none(service: Any) -> None:
     assert told(answer) == (415, "not_an_image")
 
 
-def talk(service: Any, request: bytes) -> tuple[int, dict[str, str], bytes]:
+def talk(service: Any, request: bytes, *, ends: bool = False) -> tuple[int, dict[str, str], bytes]:
     """Status, headers and body of the one answer to these bytes, after which the connection is closed."""
     with socket.create_connection(("127.0.0.1", service.port), timeout=60) as connection:
         connection.sendall(request)
+        if ends:
+            connection.shutdown(socket.SHUT_WR)
         received = b""
         while data := connection.recv(65536):
             received += data
@@ -252,6 +261,7 @@ NO_HTTP = {
     "a long line": (b"GET /?key=sesame" + b"a" * 10_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414, "uri_too_long"),
     "many headers": (head(*(f"X-{i}: a" for i in range(300))), 431, "request_header_fields_too_large"),
     "an expectation": (head("Expect: magic", "Content-Length: 0"), 417, "expectation_failed"),
+    "a coding": (head("Transfer-Encoding: magic"), 501, "not_implemented"),
     "no chunk": (CHUNKED + b"zz\r\n{}\r\n0\r\n\r\n", 400, "bad_request"),
     "an endless chunk": (CHUNKED + b"2\r\n{}xx0\r\n\r\n", 400, "bad_request"),
 }
@@ -265,6 +275,26 @@ def test_what_is_no_http_is_a_problem_too(service: Any, name: str) -> None:
     assert headers["content-type"] == "application/problem+json"
     assert set(problem) == KEYS
     assert (status, problem["status"], problem["code"], problem["retryable"]) == (expected, expected, code, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("TLS", "the request is no HTTP/1.1"),
+        ("a long line", "first line"),
+        ("many headers", "headers"),
+        ("an expectation", "Expect: only 100-continue"),
+        ("a coding", "Transfer-Encoding: only chunked"),
+    ],
+)
+def test_what_is_wrong_with_it_is_said(service: Any, name: str, said: str) -> None:
+    assert said in json.loads(talk(service, NO_HTTP[name][0])[2])["detail"]
+
+
+def test_chunks_that_are_cut_are_said_to_be(service: Any) -> None:
+    status, _, body = talk(service, CHUNKED + b"100\r\n{", ends=True)
+    assert (status, json.loads(body)["code"]) == (400, "bad_request")
+    assert json.loads(body)["detail"] == "the body ends before it is whole"
 
 
 def test_nothing_of_it_is_in_the_log(service: Any) -> None:
