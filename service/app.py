@@ -88,7 +88,7 @@ def create_app(
     app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
     app.config["MAX_FORM_PARTS"] = forms.MOST_PARTS
     observed.register(app, telemetry)
-    problems.register(app, settings.max_body_bytes)
+    problems.register(app, settings)
     app.register_blueprint(segment.blueprint(settings, segmenter, images or BucketImages(None), budget or Budget()))
     app.register_blueprint(events.blueprint(worker, check_push))
     app.register_blueprint(health.blueprint(segmenter))

@@ -6,6 +6,7 @@ between an error document and redelivery, and by `of_the_service` whether the ot
 
 from __future__ import annotations
 
+import json
 from typing import ClassVar
 
 
@@ -269,5 +270,11 @@ def shortened(name: str) -> str:
 
 
 def _shown(value: object, limit: int = 80) -> str:
-    text = repr(value)
+    text = repr(value) if isinstance(value, str) else _as_json(value)
     return text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
+
+
+def _as_json(value: object) -> str:
+    """As the caller has written it: null and true, not None and True."""
+    text = json.dumps(value, ensure_ascii=False, default=repr)
+    return text if text.isprintable() else json.dumps(value, default=repr)

@@ -38,13 +38,13 @@ SLOWEST = 64 * 1024
 _LINGER_S = 1.0
 # By the first kind that fits: what the app wants to send is our fault, the rest is the client's.
 _UNREADABLE = {
-    InvalidResponseHeader: 500,
-    InvalidResponseHeaderName: 500,
-    LimitRequestLine: 414,
-    LimitRequestHeaders: 431,
-    UnsupportedTransferCoding: 501,
-    ExpectationFailed: 417,
-    ParseException: 400,
+    InvalidResponseHeader: (500, INTERNAL),
+    InvalidResponseHeaderName: (500, INTERNAL),
+    LimitRequestLine: (414, "the request's first line, with its address, is too long"),
+    LimitRequestHeaders: (431, "the request's headers are too many or too long"),
+    UnsupportedTransferCoding: (501, "Transfer-Encoding: only chunked is known"),
+    ExpectationFailed: (417, "Expect: only 100-continue is known"),
+    ParseException: (400, "the request is no HTTP/1.1"),
 }
 
 
@@ -160,7 +160,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:
         """Answer what cannot be read as HTTP with a problem; unlike gunicorn's own, the log's line quotes nothing."""
-        status = next((status for kind, status in _UNREADABLE.items() if isinstance(exc, kind)), 500)
+        kinds = _UNREADABLE.items()
+        status, detail = next((told for kind, told in kinds if isinstance(exc, kind)), (500, INTERNAL))
         if status != 500:
             self.log.info("%s: the request cannot be read", type(exc).__name__)
         else:
@@ -168,7 +169,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         exchange = self._exchanges.get(client)
         if exchange is None or not exchange.answered:
             with contextlib.suppress(OSError):
-                client.sendall(_problem(status))
+                client.sendall(_problem(status, detail))
 
     def load_wsgi(self) -> None:
         """Put the exchange between the app and its client."""
@@ -191,9 +192,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         return patient
 
 
-def _problem(status: int) -> bytes:
+def _problem(status: int, detail: str) -> bytes:
     """A whole answer. It tells nothing of the request, which may hold anything."""
-    detail = "the request is no HTTP/1.1, or its head is over a limit" if status != 500 else INTERNAL
     body = problem_body(status, *words(status), detail, retryable=False)
     head = [
         f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",

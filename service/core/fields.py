@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_type_hints
@@ -14,6 +15,9 @@ from service.core.prompts import Limits, PromptSet, parse_prompts
 from service.errors import BadField, MissingImage, shortened
 
 Format = Literal["json", "png", "overlay"]
+_BASE64 = "the image file in standard base64 with padding, without line breaks and without a data: prefix"
+_ADDRESS = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]{0,20}://")
+_URI_FIELD = "an object of Cloud Storage is named by image_uri=gs://bucket/object, other addresses are not read"
 EXAMPLE = "send a file: curl -F image=@photo.jpg -F prompts=cat"
 
 
@@ -32,7 +36,7 @@ class _Body(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
-    image: str | None = Field(None, description="the image file in base64")
+    image: str | None = Field(None, description=_BASE64)
     image_uri: str | None = Field(None, description="gs://bucket/object or gs://bucket/object#generation")
     prompts: list[Any] = Field(description="a list of phrases or of objects with text, boxes and box_labels")
     format: Format = Field("json", description="json, png or overlay")
@@ -52,7 +56,8 @@ def parse_form(form: Mapping[str, Sequence[str]], limits: Limits) -> Fields:
     MissingImage for an image that is no file.
     """
     if "image" in form:
-        raise MissingImage(f"image was sent as a text field; {EXAMPLE}")
+        address = any(map(_ADDRESS.match, form["image"]))
+        raise MissingImage(f"image was sent as a text field; {_URI_FIELD if address else EXAMPLE}")
     for name, values in form.items():
         _check_known(name)
         if name != "prompts" and len(values) != 1:
@@ -95,7 +100,8 @@ def _decoded(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except ValueError:  # binascii.Error, or what is no ASCII
-        raise BadField("image", _harmless("image", text), _allowed("image")) from None
+        way = f"; {_URI_FIELD}" if _ADDRESS.match(text) else ""
+        raise BadField("image", _harmless("image", text), _allowed("image") + way) from None
 
 
 def _check_known(name: str) -> None:

@@ -53,6 +53,10 @@ class PromptSet:
 
 _SIDECAR_FIELDS = ("prompts", "options", "output", "metadata")
 _PROMPT_KEYS = ("text", "boxes", "box_labels")
+_NO_LIST = (
+    "it is a JSON list: repeat the field prompts of a form, begin a new line of a text sidecar, for each phrase; "
+    "JSON takes the list itself"
+)
 
 
 def parse_sidecar(name: str, data: bytes, limits: Limits = Limits()) -> PromptSet:
@@ -198,6 +202,8 @@ def _check_count(count: int, limits: Limits) -> None:
 def _prompt(field: str, value: Any, limits: Limits) -> Prompt:
     if isinstance(value, str) and value.lstrip().startswith("{"):
         value = _json_prompt(field, value)
+    elif isinstance(value, str) and value.lstrip().startswith("["):
+        _check_no_list(field, value)
     if isinstance(value, dict):
         return _object_prompt(field, value, limits)
     return Prompt(_text(field, value, limits))
@@ -208,6 +214,15 @@ def _json_prompt(field: str, value: str) -> Any:
         return strict_json.loads(value)
     except ValueError as error:
         raise BadField(field, value, f"a prompt that begins with {{ must be a JSON object: {error}") from None
+
+
+def _check_no_list(field: str, value: str) -> None:
+    """Several phrases in one place would be looked for as one; `[sic] cat` is no JSON, and a phrase."""
+    try:
+        strict_json.loads(value)
+    except ValueError:
+        return
+    raise BadField(field, value, _NO_LIST)
 
 
 def _object_prompt(field: str, value: dict[str, Any], limits: Limits) -> Prompt:

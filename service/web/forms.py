@@ -13,6 +13,7 @@ from service.core.fields import EXAMPLE, NAMES, Fields, parse_form, parse_json
 from service.core.prompts import Limits
 from service.errors import BadBody, BadField, MissingImage, UnsupportedMediaType, shortened
 from service.web.bodies import check_not_packed, whole_body
+from service.web.multipart import Texts, read_parts
 
 # More than a form may have at the highest MAX_PROMPTS; werkzeug reads no further.
 MOST_PARTS = 1000 + len(NAMES)
@@ -57,7 +58,7 @@ def _document(body: bytes) -> dict[str, object]:
 def _from_form(request: Request, limits: Limits) -> Fields:
     texts, files = _parts(request, limits)
     data = _file(files)
-    fields = parse_form(dict(texts.lists()), limits)
+    fields = parse_form(texts, limits)
     if data is None and fields.image_uri is None:
         raise MissingImage(f"there is no field image; {EXAMPLE}")
     if data is not None and fields.image_uri is not None:
@@ -65,23 +66,16 @@ def _from_form(request: Request, limits: Limits) -> Fields:
     return replace(fields, image=data)
 
 
-def _parts(request: Request, limits: Limits) -> tuple[MultiDict[str, str], MultiDict[str, FileStorage]]:
+def _parts(request: Request, limits: Limits) -> tuple[Texts, MultiDict[str, FileStorage]]:
     """The text fields and the files of a form."""
     check_not_packed(request)
-    if not request.mimetype_params.get("boundary"):
-        raise BadBody(
-            "multipart/form-data without a boundary; clients set the header themselves when they make the form"
-        )
     try:
-        texts, files = request.form, request.files
+        return read_parts(request)
     except RequestEntityTooLarge:
         # werkzeug says the same of too many parts.
         if request.content_length is None or request.content_length > (request.max_content_length or 0):
             raise
         raise BadField("prompts", f"more than {MOST_PARTS} fields", f"give 1 to {limits.max_prompts}") from None
-    if not all((*texts, *files)):  # werkzeug says None where there is no name that it can read
-        raise BadBody("a part of the form has no name")
-    return texts, files
 
 
 def _file(files: MultiDict[str, FileStorage]) -> bytes | None:

@@ -8,9 +8,11 @@ from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, Response, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import ClientDisconnected, HTTPException, MethodNotAllowed
+from werkzeug.exceptions import NotFound as NoSuchPath
 
-from service.errors import BadBody, NotFound, ServiceError, TooLarge
+from service.errors import BadBody, NotFound, ServiceError, TooLarge, shortened
+from service.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -19,11 +21,11 @@ MEDIA_TYPE = "application/problem+json"
 _OWN: dict[int, type[ServiceError]] = {kind.status: kind for kind in (BadBody, NotFound, TooLarge, ServiceError)}
 
 
-def register(app: Flask, max_body_bytes: int) -> None:
-    """Answer errors of any kind with application/problem+json; `max_body_bytes` is named when a body is over it."""
+def register(app: Flask, settings: Settings) -> None:
+    """Answer errors of any kind with application/problem+json; a body over a limit of the settings is told which."""
 
     def refused(error: HTTPException) -> Response:
-        detail = _too_large(max_body_bytes) if error.code == 413 else error.description or error.name
+        detail = _too_large(settings) if error.code == 413 else _detail(error)
         status = error.code or 500
         problem = _problem(status, *words(status), detail, retryable=False)
         for name, value in error.get_headers():
@@ -80,8 +82,21 @@ def words(status: int) -> tuple[str, str]:
     return name.lower().replace(" ", "_").replace("-", "_"), name
 
 
-def _too_large(limit: int) -> str:
-    return (
-        f"the request is over {limit} bytes (MAX_BODY_BYTES); "
-        "upload the image to an input bucket (gs://) with a sidecar instead"
-    )
+def _detail(error: HTTPException) -> str:
+    """werkzeug's words where they say what is wrong."""
+    if isinstance(error, NoSuchPath):
+        return f"there is no {shortened(request.path)} here; GET /docs lists the paths"
+    if isinstance(error, MethodNotAllowed):
+        allowed = ", ".join(sorted(error.valid_methods or ()))
+        return f"{shortened(request.method)} is not allowed on {shortened(request.path)}; allowed: {allowed}"
+    if isinstance(error, ClientDisconnected):
+        return "the body ends before it is whole"
+    return error.description or error.name
+
+
+def _too_large(settings: Settings) -> str:
+    by_uri = "name it by image_uri (gs://bucket/object)"
+    ways = [by_uri] if settings.limits.read_buckets else []
+    ways += ["upload it to an input bucket (gs://) with a sidecar"] if settings.input_buckets else []
+    way = " or ".join(ways) or f"make it smaller, or set READ_BUCKETS and {by_uri}"
+    return f"the request is over {settings.max_body_bytes} bytes (MAX_BODY_BYTES); instead of sending the image, {way}"

@@ -204,7 +204,8 @@ def prompt_schema(limits: Limits) -> Schema:
     }
     return {
         "description": "A phrase, one line without control characters, or an object; text may be left out where a box "
-        "has label 1. A phrase that begins with { is read as the JSON of an object.",
+        "has label 1. A phrase that begins with { is read as the JSON of an object, one that is the "
+        "JSON of a list is refused.",
         "anyOf": [text, with_boxes],
     }
 

@@ -55,17 +55,28 @@ def test_without_an_image(document: dict[str, Any]) -> None:
     ("changes", "detail"),
     [
         ({"image_uri": URI}, f"image_uri: '{URI}' is not allowed; give it or image, not both"),
-        ({"image": "no base64!"}, "image: '10 characters' is not allowed; it must be the image file in base64"),
+        ({"image": "no base64!"}, "it must be the image file in standard base64 with padding, without line breaks"),
+        (
+            {"image": f"data:image/jpeg;base64,{IMAGE}"},
+            "standard base64 with padding, without line breaks and without a data",
+        ),
+        ({"image": IMAGE[:-1] + "\n"}, "without line breaks"),
+        (
+            {"image": "gs://photos/a.jpg"},
+            "image: '17 characters' is not allowed; it must be the image file in standard",
+        ),
+        ({"image": "gs://photos/a.jpg"}, "prefix; an object of Cloud Storage is named by image_uri=gs://bucket/object"),
+        ({"image": "http://photos/a.jpg"}, "image_uri=gs://bucket/object, other addresses are not read"),
         ({"image": "ü"}, "image: '1 characters' is not allowed"),
-        ({"image": 7}, "image: 7 is not allowed; it must be the image file in base64"),
+        ({"image": 7}, "image: 7 is not allowed; it must be the image file in standard base64 with"),
         ({"image": None, "image_uri": 7}, "image_uri: 7 is not allowed; it must be gs://bucket/object"),
         ({"format": "jpeg"}, "format: 'jpeg' is not allowed; it must be json, png or overlay"),
-        ({"format": None}, "format: None is not allowed"),
+        ({"format": None}, "format: null is not allowed"),
         ({"prompts": "mug"}, "prompts: 'mug' is not allowed; it must be a list of phrases"),
         ({"prompts": []}, "prompts: '0 prompts' is not allowed; give 1 to 64"),
         ({"prompts": ["a", 7]}, "prompts[1]: 7 is not allowed; a prompt must be text"),
         ({"threshold": "0.5"}, "threshold: '0.5' is not allowed; it must be a number from 0 to below 1"),
-        ({"threshold": True}, "threshold: True is not allowed"),
+        ({"threshold": True}, "threshold: true is not allowed"),
         ({"max_instances": 2.0}, "max_instances: 2.0 is not allowed"),
         ({"return_masks": "yes"}, "return_masks: 'yes' is not allowed; it must be true or false"),
         ({"overlay": True}, "overlay: 'overlay' is not allowed; there is no such field, known are image, image_uri"),
@@ -110,6 +121,8 @@ def test_of_an_unknown_field_only_the_name_is_in_a_message(name: str) -> None:
 def test_an_image_in_a_form_is_a_file() -> None:
     with pytest.raises(MissingImage, match="as a text field"):
         parse_form({"image": [IMAGE], "prompts": ["a"]}, LIMITS)
+    with pytest.raises(MissingImage, match="as a text field; an object of Cloud Storage is named by image_uri=gs://"):
+        parse_form({"image": [URI], "prompts": ["a"]}, LIMITS)
 
 
 VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.lists(st.text(max_size=3))

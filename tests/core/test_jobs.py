@@ -47,7 +47,7 @@ def test_all_but_the_image_may_be_left_out_or_null() -> None:
 @pytest.mark.parametrize(
     ("fields", "detail"),
     [
-        ({"image": None}, "image: None is not allowed; it must be gs://bucket/object"),
+        ({"image": None}, "image: null is not allowed; it must be gs://bucket/object"),
         ({"image": 7}, "image: 7 is not allowed"),
         ({"image": "photos-in/a.jpg"}, "it must be gs://bucket/object"),
         ({"image": "gs://strangers/a.jpg"}, "its bucket must be one of photos-in, photos-out (READ_BUCKETS)"),

@@ -83,6 +83,11 @@ def test_a_json_object_with_text_alone_is_a_prompt() -> None:
     assert texts(parse_sidecar("a.prompts.json", b'["x", {"text": "red mug"}]')) == ["x", "red mug"]
 
 
+@pytest.mark.parametrize("prompt", ["[cat] on a mat", "[sic]", '["frog"', '{"text": "[\\"frog\\"]"}'])
+def test_a_phrase_may_begin_like_a_list(prompt: str) -> None:
+    assert texts(parse_form({"prompts": [prompt]})) == ['["frog"]' if prompt.startswith("{") else prompt]
+
+
 @pytest.mark.parametrize("value", ["true", "1", "yes", "on", "TRUE", "On", " true\n"])
 def test_words_for_true(value: str) -> None:
     assert parse_form({"prompts": ["a"], "return_masks": [value]}).options.return_masks is True
@@ -109,8 +114,10 @@ def test_words_for_false(value: str) -> None:
         (["a\ud800"], "control characters"),
         (["{red mug}"], "must be a JSON object: not JSON"),
         (['{"text": 5}'], "prompts[0].text: 5 is not allowed; a prompt must be text"),
-        (['{"text": null}'], "prompts[0].text: None is not allowed; a prompt must be text"),
+        (['{"text": null}'], "prompts[0].text: null is not allowed; a prompt must be text"),
         (['{"text": " "}'], "must not be empty"),
+        (["cat", ' ["frog", "dog"]'], 'prompts[1]: \' ["frog", "dog"]\' is not allowed; it is a JSON list: repeat the'),
+        (["[]"], "prompts[0]: '[]' is not allowed; it is a JSON list"),
         (['{"a":' * 50_000], "64 levels"),
     ],
 )
@@ -215,16 +222,16 @@ def test_a_byte_order_mark_is_tolerated_in_json() -> None:
         (b'{"prompts": ["a"], "options": []}', "options: [] is not allowed; it must be an object"),
         (b'{"prompts": ["a"], "options": {"treshold": 1}}', "no such option, known are threshold"),
         (b'{"prompts": ["a"], "options": {"threshold": "0.5"}}', "threshold: '0.5' is not allowed"),
-        (b'{"prompts": ["a"], "options": {"threshold": true}}', "threshold: True is not allowed"),
-        (b'{"prompts": ["a"], "options": {"threshold": null}}', "threshold: None is not allowed"),
+        (b'{"prompts": ["a"], "options": {"threshold": true}}', "threshold: true is not allowed"),
+        (b'{"prompts": ["a"], "options": {"threshold": null}}', "threshold: null is not allowed"),
         (b'{"prompts": ["a"], "options": {"threshold": NaN}}', "NaN"),
         (b'{"prompts": ["a"], "options": {"max_instances": 2.0}}', "max_instances: 2.0 is not allowed"),
-        (b'{"prompts": ["a"], "options": {"max_instances": true}}', "max_instances: True is not allowed"),
+        (b'{"prompts": ["a"], "options": {"max_instances": true}}', "max_instances: true is not allowed"),
         (b'{"prompts": ["a"], "options": {"return_masks": 1}}', "return_masks: 1 is not allowed"),
         (b'{"prompts": ["a"], "options": {"return_masks": "yes"}}', "return_masks: 'yes' is not allowed"),
         (b'{"prompts": ["a"], "options": {"threshold": 1' + b"0" * 3000 + b"}}", "threshold"),
         (b'{"prompts": ["a"], "prompts": ["b"]}', "'prompts' is there twice"),
-        (b'{"prompts": ["a"], "metadata": ["x"]}', "metadata: ['x'] is not allowed; it must be an object"),
+        (b'{"prompts": ["a"], "metadata": ["x"]}', 'metadata: ["x"] is not allowed; it must be an object'),
         (b'{"prompts": ["a"], "metadata": {"x": "' + b"y" * 8192 + b'"}}', "at most 8192 bytes"),
         (b'{"prompts": ["a"], "metadata": {"x": ' + b"[" * 70 + b"]" * 70 + b"}}", "64 levels"),
         (b"[" * 100_000, "64 levels"),
@@ -250,6 +257,7 @@ def test_a_bad_json_sidecar_is_named_with_place_and_reason(data: bytes, reason: 
         (b"# only\n\n  # comments\n", "give 1 to 64"),
         (b"mug\n" * 65, "65 prompts"),
         (b"# c\nmug\n" + b"x" * 1001, "line 3: "),
+        (b'# c\n["mug", "plate"]\n', 'line 2: \'["mug", "plate"]\' is not allowed; it is a JSON list'),
         (b"mug\nplate\0\n", "line 2: 'plate\\x00' is not allowed"),
         ("mug".encode("utf-16-le"), "line 1: "),
         ("mug".encode("utf-16"), "not UTF-8 text (byte 0)"),

@@ -82,6 +82,25 @@ def test_no_mask_is_made_for_an_answer_that_is_refused(client: Client, options: 
     assert ask(20).status_code == 500
 
 
+BUCKETS = {"INPUT_BUCKETS": "photos-in", "OUTPUT_BUCKET": "photos-out"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({}, "make it smaller, or set READ_BUCKETS and name it by image_uri (gs://bucket/object)"),
+        ({"READ_BUCKETS": "photos"}, "instead of sending the image, name it by image_uri (gs://bucket/object)"),
+        (BUCKETS, "(gs://bucket/object) or upload it to an input bucket (gs://) with a sidecar"),
+    ],
+)
+def test_what_to_do_with_a_large_body_is_what_the_service_can_do(
+    client: Client, environment: dict[str, str], said: str
+) -> None:
+    answer = post(client(unstarted_segmenter(), MAX_BODY_BYTES="1024", **environment), bytes(2000))
+    assert (answer.status_code, answer.get_json()["code"]) == (413, "too_large")
+    assert answer.get_json()["detail"].endswith(said)
+
+
 def test_a_large_answer_is_never_cut(client: Client) -> None:
     with segmenter_of(ScriptedEngine(instances=100)) as segmenter:
         answer = post(client(segmenter, MAX_RESPONSE_BYTES="2000"))

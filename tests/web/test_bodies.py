@@ -102,6 +102,55 @@ def test_content_types_and_encodings(
         assert len(answer.json()["detail"]) < 300
 
 
+def part(head: bytes, data: bytes) -> bytes:
+    return b"--b\r\nContent-Disposition: form-data; " + head + b"\r\n\r\n" + data + b"\r\n"
+
+
+PICTURE = part(b'name="image"; filename="a.png"', SCENE)
+CUT = {
+    "another boundary": PICTURE.replace(b"--b\r\n", b"--c\r\n") + b"--c--\r\n",
+    "in the image": part(b'name="prompts"', b"frog") + PICTURE[:-1000],
+    "before the last boundary": part(b'name="prompts"', b"frog") + PICTURE,
+    "in the head of a part": part(b'name="prompts"', b"frog") + b"--b\r\nContent-Disposition: form-",
+}
+
+
+@pytest.mark.parametrize("name", CUT)
+@pytest.mark.parametrize("chunked", [True, False])
+def test_a_form_that_is_not_whole_is_said_to_be_cut(post: Post, name: str, chunked: bool) -> None:
+    answer = post(iter([CUT[name]]) if chunked else CUT[name], FORM)
+    assert told(answer) == (400, "bad_request")
+    assert "does not end with its boundary" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("head", "data", "code", "detail"),
+    [
+        (b'name="prompts"', b"caf\xe9", "bad_field", "prompts[1]: 'caf\\\\xe9' is not allowed; it must be UTF-8 text"),
+        (b'name="format"', b"js\xffon", "bad_field", "format: 'js\\\\xffon' is not allowed; it must be UTF-8 text"),
+        (b'name="prompts"\r\nContent-Type: text/plain; charset=us-ascii', "é".encode(), "bad_field", "US-ASCII text"),
+        (b'name="token"', b"SECRET\xff", "bad_field", "token: 'token' is not allowed; there is no such field"),
+        (b'name="image"', b"\xff\xd8", "missing_image", "image was sent as a text field"),
+        (b'name="caf\xe9"', b"x", "bad_request", "the head of a part of the form is not UTF-8 text"),
+        (b'name="prompts"\r\nContent-Transfer-Encoding: base64', b"Y2F0", "bad_request", "is in base64"),
+        (b'name="image"; filename="a"\r\nContent-Transfer-Encoding: Base64', b"", "bad_request", "is in Base64"),
+    ],
+)
+def test_text_is_never_altered(post: Post, head: bytes, data: bytes, code: str, detail: str) -> None:
+    answer = post(part(b'name="prompts"', b"frog") + part(head, data) + b"--b--\r\n", FORM)
+    assert told(answer) == (400, code)
+    assert detail in answer.json()["detail"]
+    assert "SECRET" not in answer.text
+
+
+def test_a_part_may_say_what_its_text_is_in(post: Post) -> None:
+    """As Apache's HttpClient does, whose text is in ISO-8859-1 when nobody asks for more."""
+    said = b'name="prompts"\r\nContent-Type: text/plain; charset=%s\r\nContent-Transfer-Encoding: 8bit'
+    texts = part(said % b"ISO-8859-1", b"caf\xe9") + part(said % b"UTF-8", "caf\ufffdé".encode())
+    answer = post(PICTURE + texts + b"--b--\r\n", FORM)
+    assert [result["label"] for result in answer.json()["results"]] == ["café", "caf\ufffdé"]
+
+
 def test_a_form_of_thousands_of_fields_is_told_what_is_too_much(service: Any) -> None:
     parts: list[tuple[str, Any]] = [("image", ("a", SCENE)), *[("prompts", (None, "cat"))] * 5000]
     answer = requests.post(f"{service.url}/segment", files=parts, timeout=100)
@@ -109,7 +158,7 @@ def test_a_form_of_thousands_of_fields_is_told_what_is_too_much(service: Any) ->
     assert answer.json()["detail"].endswith("give 1 to 64")
 
 
-ODD_PROMPTS = ["🍓", "فراولة", "straw\u200bberry", "\u202efrog", '["frog"]', "7", "null", '"frog"', "<script>", "%00"]
+ODD_PROMPTS = ["🍓", "فراولة", "straw\u200bberry", "\u202efrog", "[sic] frog", "7", "null", '"frog"', "<script>", "%00"]
 
 
 def test_odd_prompts_are_taken_as_they_are(service: Any) -> None:
@@ -118,7 +167,14 @@ def test_odd_prompts_are_taken_as_they_are(service: Any) -> None:
     assert [result["label"] for result in answer.json()["results"]] == ODD_PROMPTS
 
 
-@pytest.mark.parametrize(("prompt", "named"), [("{}", "prompts[0]"), ('{"boxes": [[5, 5, 0, 0]]}', "boxes[0]")])
+@pytest.mark.parametrize(
+    ("prompt", "named"),
+    [
+        ("{}", "prompts[0]"),
+        ('{"boxes": [[5, 5, 0, 0]]}', "boxes[0]"),
+        ('["frog", "strawberry"]', "it is a JSON list: repeat the field prompts"),
+    ],
+)
 def test_odd_prompts_that_mean_nothing(service: Any, prompt: str, named: str) -> None:
     parts: list[tuple[str, Any]] = [("image", ("a", SCENE)), ("prompts", (None, prompt))]
     answer = requests.post(f"{service.url}/segment", files=parts, timeout=100)
@@ -176,10 +232,12 @@ def test_a_page_in_front_of_an_image_is_none(service: Any) -> None:
     assert told(answer) == (415, "not_an_image")
 
 
-def talk(service: Any, request: bytes) -> tuple[int, dict[str, str], bytes]:
+def talk(service: Any, request: bytes, *, ends: bool = False) -> tuple[int, dict[str, str], bytes]:
     """Status, headers and body of the one answer to these bytes, after which the connection is closed."""
     with socket.create_connection(("127.0.0.1", service.port), timeout=60) as connection:
         connection.sendall(request)
+        if ends:
+            connection.shutdown(socket.SHUT_WR)
         received = b""
         while data := connection.recv(65536):
             received += data
@@ -203,6 +261,7 @@ NO_HTTP = {
     "a long line": (b"GET /?key=sesame" + b"a" * 10_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414, "uri_too_long"),
     "many headers": (head(*(f"X-{i}: a" for i in range(300))), 431, "request_header_fields_too_large"),
     "an expectation": (head("Expect: magic", "Content-Length: 0"), 417, "expectation_failed"),
+    "a coding": (head("Transfer-Encoding: magic"), 501, "not_implemented"),
     "no chunk": (CHUNKED + b"zz\r\n{}\r\n0\r\n\r\n", 400, "bad_request"),
     "an endless chunk": (CHUNKED + b"2\r\n{}xx0\r\n\r\n", 400, "bad_request"),
 }
@@ -216,6 +275,26 @@ def test_what_is_no_http_is_a_problem_too(service: Any, name: str) -> None:
     assert headers["content-type"] == "application/problem+json"
     assert set(problem) == KEYS
     assert (status, problem["status"], problem["code"], problem["retryable"]) == (expected, expected, code, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("TLS", "the request is no HTTP/1.1"),
+        ("a long line", "first line"),
+        ("many headers", "headers"),
+        ("an expectation", "Expect: only 100-continue"),
+        ("a coding", "Transfer-Encoding: only chunked"),
+    ],
+)
+def test_what_is_wrong_with_it_is_said(service: Any, name: str, said: str) -> None:
+    assert said in json.loads(talk(service, NO_HTTP[name][0])[2])["detail"]
+
+
+def test_chunks_that_are_cut_are_said_to_be(service: Any) -> None:
+    status, _, body = talk(service, CHUNKED + b"100\r\n{", ends=True)
+    assert (status, json.loads(body)["code"]) == (400, "bad_request")
+    assert json.loads(body)["detail"] == "the body ends before it is whole"
 
 
 def test_nothing_of_it_is_in_the_log(service: Any) -> None:

@@ -72,6 +72,7 @@ def test_an_image_and_prompts_and_its_curl_line(page: Any, tmp_path: Path) -> No
     shown = json.loads(page.locator("#json").text_content())
     assert [result["label"] for result in shown["results"]] == ["frog", "@strawberry; 'red'"]
     assert len(shown["results"][0]["contours"]) == len(shown["results"][0]["scores"]) > 0
+    assert len(shown["results"][0]["holes"]) == len(shown["results"][0]["contours"])
     line = page.locator("#curl").text_content()
     done = subprocess.run(["bash", "-c", f"{line} -sS"], cwd=tmp_path, capture_output=True, text=True, timeout=100)
     assert json.loads(done.stdout)["results"] == shown["results"]
@@ -167,6 +168,41 @@ def test_a_small_image_is_enlarged(page: Any, draw: Any, tmp_path: Path) -> None
     page.set_input_files("#image", str(tmp_path / "icon.png"))
     page.get_by_text("40 × 40").wait_for()
     assert page.locator("#canvas").bounding_box()["width"] == 320
+
+
+def square(low: int, high: int) -> list[list[int]]:
+    return [[low, low], [high, low], [high, high], [low, high]]
+
+
+RING = {
+    "image": {"width": 40, "height": 40, "exif_orientation": 1},
+    "results": [
+        {
+            "label": "ring",
+            "boxes": [[5, 5, 35, 35]],
+            "scores": [0.9],
+            "contours": [[square(5, 34)]],
+            "holes": [[square(15, 24)]],
+        }
+    ],
+    "timing_ms": {},
+}
+COLOUR_AT = """([x, y]) => {
+  const canvas = document.getElementById("canvas"), at = (edge) => ((edge + 0.5) * canvas.width) / 40;
+  return [...canvas.getContext("2d").getImageData(at(x), at(y), 1, 1).data];
+}"""
+
+
+def test_a_hole_is_not_filled(page: Any, draw: Any, tmp_path: Path) -> None:
+    (tmp_path / "icon.png").write_bytes(draw(40, 40))
+    page.route("**/segment", lambda route: route.fulfill(json=RING))
+    page.set_input_files("#image", str(tmp_path / "icon.png"))
+    page.get_by_text("40 × 40").wait_for()
+    inside, around = (page.evaluate(COLOUR_AT, place) for place in ([20, 20], [10, 20]))
+    segment(page)
+    page.get_by_text("Answered in").wait_for()
+    assert page.evaluate(COLOUR_AT, [20, 20]) == inside
+    assert page.evaluate(COLOUR_AT, [10, 20]) != around
 
 
 @pytest.mark.parametrize("arrives", [True, False], ids=["an answer", "no answer"])

@@ -259,8 +259,9 @@ def test_other_content_types(service: Any, kind: str) -> None:
 )
 @pytest.mark.parametrize("body", [b"", b"nonsense", b"--x\r\n", b"--x\r\nContent-Disposition: form-data\r\n\r\n"])
 def test_broken_multipart(service: Any, headers: dict[str, str], body: bytes) -> None:
-    status, _code = problem(requests.post(f"{service.url}/segment", data=body, headers=headers, timeout=30))
-    assert status == 400
+    answer = requests.post(f"{service.url}/segment", data=body, headers=headers, timeout=30)
+    assert problem(answer) == (400, "bad_request")
+    assert "boundary" in answer.json()["detail"]
 
 
 def test_a_body_over_the_limit_names_the_other_way(service: Any) -> None:
@@ -271,10 +272,13 @@ def test_a_body_over_the_limit_names_the_other_way(service: Any) -> None:
 
 
 def test_unknown_paths_and_methods(service: Any) -> None:
-    assert problem(requests.get(f"{service.url}/nope", timeout=30)) == (404, "not_found")
+    nowhere = requests.get(f"{service.url}/nope", timeout=30)
+    assert problem(nowhere) == (404, "not_found")
+    assert nowhere.json()["detail"] == "there is no /nope here; GET /docs lists the paths"
     wrong = requests.get(f"{service.url}/segment", timeout=30)
     assert problem(wrong) == (405, "method_not_allowed")
     assert "POST" in wrong.headers["Allow"]
+    assert wrong.json()["detail"] == "GET is not allowed on /segment; allowed: OPTIONS, POST"
 
 
 def test_answers_are_plain_json(send: Send, draw: Encode) -> None:

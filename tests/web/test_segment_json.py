@@ -119,11 +119,11 @@ def test_bodies_that_are_no_json(service: Any, body: bytes, detail: str) -> None
     ("fields", "detail"),
     [
         ({"threshold": "0.5"}, "threshold: '0.5' is not allowed; it must be a number from 0 to below 1"),
-        ({"threshold": None}, "threshold: None is not allowed"),
+        ({"threshold": None}, "threshold: null is not allowed"),
         ({"return_masks": "yes"}, "return_masks: 'yes' is not allowed; it must be true or false"),
-        ({"max_instances": True}, "max_instances: True is not allowed"),
+        ({"max_instances": True}, "max_instances: true is not allowed"),
         ({"treshold": 0.5}, "treshold: 'treshold' is not allowed; there is no such field"),
-        ({"image": "?"}, "image: '1 characters' is not allowed; it must be the image file in base64"),
+        ({"image": "?"}, "image: '1 characters' is not allowed; it must be the image file in standard base64"),
         ({"image_uri": "gs://photos/a.jpg"}, "give it or image, not both"),
     ],
 )

@@ -13,6 +13,7 @@ export function fields({ prompts, boxes, owner, threshold, maskThreshold }) {
     ["threshold", String(threshold)],
     ["mask_threshold", String(maskThreshold)],
     ["return_contours", "true"],
+    ["contour_holes", "true"],
   ];
 }
 

@@ -33,13 +33,13 @@ function fit(canvas, { width, height }) {
 
 function drawShape({ pen, scale, line, show }, { result, n, colour }) {
   const path = new Path2D();
-  for (const ring of result.contours?.[n] ?? []) {
+  for (const ring of [...(result.contours?.[n] ?? []), ...(result.holes?.[n] ?? [])]) {
     // A pixel's coordinates are its corner here; a ring runs through pixel centers.
     ring.forEach(([x, y], i) => path[i ? "lineTo" : "moveTo"]((x + 0.5) * scale, (y + 0.5) * scale));
     path.closePath();
   }
   pen.fillStyle = `${colour}73`;
-  if (show.masks) pen.fill(path);
+  if (show.masks) pen.fill(path, "evenodd");
   pen.strokeStyle = colour;
   pen.lineWidth = line;
   if (show.contours) pen.stroke(path);
