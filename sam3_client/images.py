@@ -6,13 +6,10 @@ import io
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 Field = tuple[str, Any]
 
@@ -63,7 +60,7 @@ def _encoded(image: Any) -> bytes:
     return _file(_plain(image), "PNG", exif=b"", compress_level=1)
 
 
-def _plain(image: Image.Image) -> Image.Image:
+def _plain(image: Any) -> Any:
     """The image in a mode that a PNG has, as is one of 16 bits that comes from a PNG."""
     if image.mode in (*_PLAIN_MODES, "I;16"):
         return image
@@ -73,7 +70,7 @@ def _plain(image: Image.Image) -> Image.Image:
         raise TypeError(f"image: a PIL image of mode {image.mode} cannot be sent; convert it to RGB") from error
 
 
-def _file(image: Image.Image, kind: str, **options: Any) -> bytes:
+def _file(image: Any, kind: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
