@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from service.core.documents import rendered
 from service.core.masks import crop_masks, rings, rle
 from service.engine.base import Grounding, Query
 from service.engine.sam3 import Sam3Engine
@@ -64,7 +64,7 @@ def _answer(image: Rgb, prompts: Sequence[str], found: Sequence[Grounding]) -> b
     size_hw = (image.shape[0], image.shape[1])
     scale = np.array([size_hw[1], size_hw[0]] * 2)
     results = [_result(text, each, size_hw, scale) for text, each in zip(prompts, found, strict=True)]
-    return rendered({"results": results})
+    return json.dumps({"results": results}, separators=(",", ":"), default=np.ndarray.tolist).encode()
 
 
 def _result(text: str, found: Grounding, size_hw: tuple[int, int], scale: NDArray[Any]) -> dict[str, Any]:
