@@ -231,7 +231,8 @@ def test_what_cannot_be_set_up_is_said(
     said = capfd.readouterr().err
     assert message in said
     assert "Traceback" not in said
-    assert status == 2 or said.count("\n") == 1
+    # gRPC's own log may add lines of the emulator's end.
+    assert status == 2 or sum(line.startswith("the local cloud") for line in said.splitlines()) == 1
 
 
 def test_nothing_outlives_a_killed_parent(tmp_path: Path) -> None:
