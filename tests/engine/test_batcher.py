@@ -327,6 +327,26 @@ def test_a_broken_engine_fails_what_waits_and_ends_the_thread_with_its_error() -
             ask(model, "0.1")
 
 
+class Breaking(ScriptedEngine):
+    """Breaks in the forward that the gate holds."""
+
+    def encode_image(self, images: Sequence[NDArray[np.uint8]]) -> list[str]:
+        super().encode_image(images)
+        raise EngineBroken("the device does not answer any more")
+
+
+def test_what_arrives_during_the_forward_that_breaks_is_answered_too() -> None:
+    engine = Breaking()
+    with running(engine) as model, callers() as start:
+        first = held(engine, model, start)
+        arrived = start(model, "0.1")
+        settle(model, 2)
+        engine.gate.set()
+        for future in (first, arrived):
+            with pytest.raises(EngineBroken):
+                future.result(10)
+
+
 @pytest.mark.parametrize("fault", [NotFinite("NaN again"), OutOfMemory("none at all"), RuntimeError("what is this")])
 @pytest.mark.parametrize(("phrase", "room"), [("odd", 1000), ("0.1", 0)])
 def test_what_fails_alone_ends_the_thread_when_the_engine_s_own_request_fails_too(
@@ -544,6 +564,16 @@ def test_work_that_outlasts_the_grace_goes_back_while_the_engine_holds() -> None
         with pytest.raises(Ending):
             first.result(10)
         assert not engine.gate.is_set()
+
+
+def test_a_second_call_to_end_gives_no_more_time() -> None:
+    engine = ScriptedEngine()
+    with running(engine) as model, callers() as start:
+        first = held(engine, model, start)
+        model.drain(grace_s=0.05)
+        model.drain(grace_s=60)
+        with pytest.raises(Ending):
+            first.result(10)
 
 
 def late(found: int, own_ground_s: float, alone_s: float) -> ServiceError:
